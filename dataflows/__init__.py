@@ -1,0 +1,1 @@
+"""The shell of Ratemill: flows, their connectors, and how they are started."""

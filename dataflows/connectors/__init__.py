@@ -1,0 +1,1 @@
+"""Where data enters and leaves: files, the catalog folder, the ledger."""

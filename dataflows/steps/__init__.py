@@ -1,0 +1,1 @@
+"""The steps between a source and the rating core."""

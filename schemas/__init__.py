@@ -1,0 +1,1 @@
+"""The words of Ratemill: events, catalog, decimals, verdicts, ledger tables. No logic, no I/O."""
