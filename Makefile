@@ -1,0 +1,32 @@
+# Everything runs in .venv inside the checkout; each target sets up what it needs, once.
+PY := .venv/bin/python
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Create .venv and install the pinned dependencies (PYTHON=/path names the Python)
+	@PYTHON="$(PYTHON)" ops/setup.sh
+
+demo: setup ## Rate an hour of generated traffic into a ledger and show what everybody owes
+	@$(PY) -m ops.cli demo
+
+test: setup ## Run all tests and doctests on every core
+	@$(PY) -m pytest -n auto $(ARGS)
+
+check: setup ## Check format, lint, types and layering
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+	@.venv/bin/lint-imports --no-logo
+
+format: setup ## Format the code and mend what the linter can mend
+	@$(PY) -m ruff format .
+	@$(PY) -m ruff check --fix .
+
+bench: setup ## Measure the core and file -> ledger against the bare limit (ARGS=--quick: a minute)
+	@$(PY) -m ops.bench $(ARGS)
+
+clean: ## Remove .venv, caches and what the demo and benchmark wrote
+	rm -rf .venv .bench demo-ledger .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
