@@ -1,0 +1,113 @@
+"""128-bit integers in columns: arrays of shape (n, 2), dtype uint64, low limb first, two's complement.
+
+The memory is that of an Arrow decimal128, so a column goes to Polars and back without arithmetic. What is here is what
+running totals need for each small share of a batch, where the fixed cost of a query engine would be felt; products and
+divisions are done in Polars' Int128. No result may reach 2^127: callers keep bounds (see `prices.usage_limit`).
+
+>>> to_integers(running_total(from_integers([1, -3, 10**30])))
+[1, -2, 999999999999999999999999999998]
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+Wide = npt.NDArray[np.uint64]
+Mask = npt.NDArray[np.bool_]
+
+_HALF = np.uint64(32)
+_LOW_HALF = np.uint64(0xFFFF_FFFF)
+_DECIMAL = pa.decimal128(38, 0)
+
+
+def zeros(height: int) -> Wide:
+    """A column of `height` zeros."""
+    return np.zeros((height, 2), np.uint64)
+
+
+def from_integers(values: Iterable[int]) -> Wide:
+    """A column of Python integers."""
+    data = b"".join(value.to_bytes(16, "little", signed=True) for value in values)
+    return np.frombuffer(data, np.uint64).reshape(-1, 2).copy()
+
+
+def to_integers(column: Wide) -> list[int]:
+    """The column as Python integers."""
+    low, high = column[:, 0].tolist(), high_limb(column).tolist()
+    return [(h << 64) + l for h, l in zip(high, low, strict=True)]
+
+
+def from_small(column: npt.NDArray[np.int64]) -> Wide:
+    """An int64 column, widened."""
+    wide = np.empty((len(column), 2), np.uint64)
+    wide[:, 0] = column.view(np.uint64)
+    wide[:, 1] = (column >> 63).view(np.uint64)
+    return wide
+
+
+def from_series(series: pl.Series) -> Wide:
+    """A Polars Int128 or Decimal column without nulls; a decimal gives its unscaled integers."""
+    if series.dtype == pl.Int128:
+        series = series.cast(pl.Decimal(38, 0))
+    arrow = series.rechunk().to_arrow()
+    start = arrow.offset * 2
+    return np.frombuffer(arrow.buffers()[1], np.uint64)[start : start + len(arrow) * 2].reshape(-1, 2)
+
+
+def to_series(column: Wide, scale: int | None = None) -> pl.Series:
+    """The column as Polars Int128, or, with a scale, as Decimal(38, scale) of these unscaled integers."""
+    kind = _DECIMAL if scale is None else pa.decimal128(38, scale)
+    array = pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(np.ascontiguousarray(column))])
+    series = pl.Series(pl.from_arrow(array))
+    return series.cast(pl.Int128) if scale is None else series
+
+
+def high_limb(column: Wide) -> npt.NDArray[np.int64]:
+    """The signed upper 64 bits."""
+    return column[:, 1].view(np.int64)
+
+
+def add(left: Wide, right: Wide) -> Wide:
+    """left + right, row by row."""
+    total = left + right
+    total[:, 1] += total[:, 0] < right[:, 0]
+    return total
+
+
+def subtract(left: Wide, right: Wide) -> Wide:
+    """left - right, row by row."""
+    difference = left - right
+    difference[:, 1] -= left[:, 0] < right[:, 0]
+    return difference
+
+
+def less(left: Wide, right: Wide) -> Mask:
+    """left < right, row by row."""
+    high_left, high_right = high_limb(left), high_limb(right)
+    return (high_left < high_right) | ((high_left == high_right) & (left[:, 0] < right[:, 0]))
+
+
+def running_total(column: Wide) -> Wide:
+    """The inclusive running total of the column, exact for up to 2^31 rows."""
+    low = np.cumsum(column[:, 0] & _LOW_HALF, dtype=np.uint64)
+    middle = np.cumsum(column[:, 0] >> _HALF, dtype=np.uint64)
+    high = np.cumsum(column[:, 1], dtype=np.uint64)
+    middle += low >> _HALF
+    total = np.empty_like(column)
+    total[:, 0] = (low & _LOW_HALF) | (middle << _HALF)
+    total[:, 1] = high + (middle >> _HALF)
+    return total
+
+
+def order_ranks(column: Wide) -> npt.NDArray[np.int64]:
+    """Dense ranks of the values in ascending order: equal values have equal ranks."""
+    order = np.lexsort((column[:, 0], high_limb(column)))
+    ordered = column[order]
+    steps = np.ones(len(column), np.int64)
+    steps[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    ranks = np.empty(len(column), np.int64)
+    ranks[order] = np.cumsum(steps) - 1
+    return ranks
