@@ -10,7 +10,6 @@ Immutable models that refuse unknown keys. References between them, tiers and pa
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -25,7 +24,6 @@ from schemas.fields import (
     Fraction,
     Identifier,
     Moment,
-    PositiveQuantity,
     ProductIdentifier,
     ProductReference,
     Quantity,
@@ -123,11 +121,6 @@ class Organization(Record):
     logo: Text | None = None
     metadata: dict[str, Text] = Field(default_factory=dict)
     timezone: Text = "UTC"
-
-    @field_validator("metadata", mode="after")
-    @classmethod
-    def _frozen(cls, value: dict[str, str]) -> Mapping[str, str]:
-        return MappingProxyType(value)
 
 
 class Subscriber(Record):

@@ -19,8 +19,8 @@ SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XCD XCG YER 
 """
 
 MINOR_UNITS: Mapping[str, int] = MappingProxyType(
-    {code: 0 for code in _NONE.split()}
-    | {code: 2 for code in _TWO.split()}
-    | {code: 3 for code in _THREE.split()}
-    | {code: 4 for code in _FOUR.split()}
+    dict.fromkeys(_NONE.split(), 0)
+    | dict.fromkeys(_TWO.split(), 2)
+    | dict.fromkeys(_THREE.split(), 3)
+    | dict.fromkeys(_FOUR.split(), 4)
 )

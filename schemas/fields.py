@@ -28,6 +28,8 @@ from schemas.decimals import (
 )
 from schemas.problems import suggestion
 
+ReadDecimal = Callable[[object], Decimal]
+
 LONGEST_ID = 256
 _LONGEST_DECIMAL = 128
 _DECIMAL = re.compile(DECIMAL_PATTERN, re.ASCII)
@@ -79,7 +81,7 @@ def describe(value: object) -> str:
     return kinds.get(type(value), "this")
 
 
-def _bounded(what: str, scale: int, integer_digits: int) -> Callable[[object], Decimal]:
+def _bounded(what: str, scale: int, integer_digits: int) -> ReadDecimal:
     def read(value: object) -> Decimal:
         decimal = read_decimal(value)
         if scaled(decimal, scale, integer_digits) is None:
@@ -198,13 +200,9 @@ Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
 
 UnitPrice = Annotated[Decimal, PlainValidator(_price)]
 Amount = Annotated[Decimal, PlainValidator(_price)]
-Fee = Annotated[Decimal, PlainValidator(_checked(_price, lambda d: not d.is_signed() or not d, "must not be negative"))]
-Quantity = Annotated[
-    Decimal, PlainValidator(_checked(_quantity, lambda d: not d.is_signed() or not d, "must not be negative"))
-]
-PositiveQuantity = Annotated[
-    Decimal, PlainValidator(_checked(_quantity, lambda d: not d.is_signed() and bool(d), "must be greater than 0"))
-]
+Fee = Annotated[Decimal, PlainValidator(_checked(_price, lambda d: d >= 0, "must not be negative"))]
+Quantity = Annotated[Decimal, PlainValidator(_checked(_quantity, lambda d: d >= 0, "must not be negative"))]
+PositiveQuantity = Annotated[Decimal, PlainValidator(_checked(_quantity, lambda d: d > 0, "must be greater than 0"))]
 Fraction = Annotated[
     Decimal,
     PlainValidator(_checked(_quantity, lambda d: 0 <= d <= 1, "must be a fraction from 0 to 1 (0.5 is 50 %)")),

@@ -100,7 +100,7 @@ Price = Annotated[
 
 
 class Meter(Record):
-    """How events become usage: an aggregation of an element or of a `quantity` formula, for events that match `where`."""
+    """How events that match `where` become usage: an aggregation of an element or of a `quantity` formula."""
 
     aggregation: Aggregation
     element: Identifier | None = None

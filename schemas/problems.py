@@ -2,8 +2,8 @@
 
 A problem is a value, never an exception by itself: checks collect all of them and report them together.
 
->>> print(Problem("unknown source 'drug-serch'; did you mean 'drug-search'?", ("products", 0), "products[0]", "a.yaml", 7))
-a.yaml:7: products[0]: unknown source 'drug-serch'; did you mean 'drug-search'?
+>>> print(Problem("unknown source 'drug'; did you mean 'drugs'?", key="products[p].sources[0]", file="a.yaml", line=7))
+a.yaml:7: products[p].sources[0]: unknown source 'drug'; did you mean 'drugs'?
 """
 
 import difflib
@@ -38,7 +38,7 @@ class Problem:
         return f"{place}{mark}{self.key + ': ' if self.key else ''}{self.message}"
 
 
-class CatalogErrors(Exception):
+class CatalogErrors(Exception):  # noqa: N818 - it carries several
     """The catalog cannot be used; `problems` holds every reason at once."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
