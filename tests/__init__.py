@@ -1,0 +1,1 @@
+"""All tests; `tests.oracle` and `tests.cases` are shared between them."""
