@@ -86,9 +86,15 @@ class SettlementPeriod(Record):
     def _from_word(cls, value: Any) -> Any:
         if isinstance(value, str) and value in _TEST_MODES:
             return {"unit": "minute", "count": 5, "test_mode": value}
-        if isinstance(value, Mapping) and "test_mode" in value:
+        if isinstance(value, Mapping) and value.get("test_mode") is not None:
             return value
         return _counted(value, _PERIODS, _TEST_MODES)
+
+    @model_validator(mode="after")
+    def _test_modes_last_five_minutes(self) -> "SettlementPeriod":
+        if self.test_mode and (self.unit, self.count) != ("minute", 5):
+            raise refused("test_mode", f"the test mode {self.test_mode} has periods of 5 minutes")
+        return self
 
     def __str__(self) -> str:
         return self.test_mode or (self.unit if self.count == 1 else f"{self.count} {self.unit}s")

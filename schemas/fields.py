@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, Strict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Strict
 from pydantic_core import PydanticCustomError
 
 from schemas.currencies import MINOR_UNITS
@@ -186,24 +186,24 @@ def _listed(value: Any) -> Any:
 _quantity = _bounded("a quantity", QUANTITY_SCALE, QUANTITY_INTEGER_DIGITS)
 _price = _bounded("a price or amount", PRICE_SCALE, PRICE_INTEGER_DIGITS)
 
-Text = Annotated[str, PlainValidator(_read_text)]
-Identifier = Annotated[str, PlainValidator(_read_id)]
-ProductIdentifier = Annotated[str, PlainValidator(_read_product_id)]
-Email = Annotated[str, PlainValidator(_read_email)]
-Version = Annotated[str, PlainValidator(_read_version)]
-ProductReference = Annotated[str, PlainValidator(_read_product_reference)]
-Currency = Annotated[str, PlainValidator(_read_currency)]
-Moment = Annotated[datetime, PlainValidator(_read_moment)]
+Text = Annotated[str, BeforeValidator(_read_text)]
+Identifier = Annotated[str, BeforeValidator(_read_id)]
+ProductIdentifier = Annotated[str, BeforeValidator(_read_product_id)]
+Email = Annotated[str, BeforeValidator(_read_email)]
+Version = Annotated[str, BeforeValidator(_read_version)]
+ProductReference = Annotated[str, BeforeValidator(_read_product_reference)]
+Currency = Annotated[str, BeforeValidator(_read_currency)]
+Moment = Annotated[datetime, BeforeValidator(_read_moment)]
 Flag = Annotated[bool, Strict()]
 Count = Annotated[int, Strict()]
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
 
-UnitPrice = Annotated[Decimal, PlainValidator(_price)]
-Amount = Annotated[Decimal, PlainValidator(_price)]
-Fee = Annotated[Decimal, PlainValidator(_checked(_price, lambda d: d >= 0, "must not be negative"))]
-Quantity = Annotated[Decimal, PlainValidator(_checked(_quantity, lambda d: d >= 0, "must not be negative"))]
-PositiveQuantity = Annotated[Decimal, PlainValidator(_checked(_quantity, lambda d: d > 0, "must be greater than 0"))]
+UnitPrice = Annotated[Decimal, BeforeValidator(_price)]
+Amount = Annotated[Decimal, BeforeValidator(_price)]
+Fee = Annotated[Decimal, BeforeValidator(_checked(_price, lambda d: d >= 0, "must not be negative"))]
+Quantity = Annotated[Decimal, BeforeValidator(_checked(_quantity, lambda d: d >= 0, "must not be negative"))]
+PositiveQuantity = Annotated[Decimal, BeforeValidator(_checked(_quantity, lambda d: d > 0, "must be greater than 0"))]
 Fraction = Annotated[
     Decimal,
-    PlainValidator(_checked(_quantity, lambda d: 0 <= d <= 1, "must be a fraction from 0 to 1 (0.5 is 50 %)")),
+    BeforeValidator(_checked(_quantity, lambda d: 0 <= d <= 1, "must be a fraction from 0 to 1 (0.5 is 50 %)")),
 ]
