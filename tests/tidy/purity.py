@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from tests.tidy.source import Source
 
 MODULES = set(
-    "os sys time random secrets uuid logging warnings pathlib shutil tempfile glob socket ssl http urllib subprocess threading "
-    "multiprocessing asyncio concurrent signal pickle bytewax duckdb".split()
+    "os sys time random secrets uuid logging warnings pathlib shutil tempfile glob socket ssl http urllib subprocess "
+    "threading multiprocessing asyncio concurrent signal pickle bytewax duckdb".split()
 )
 SUBMODULES = {"pyarrow.parquet", "pyarrow.fs", "pyarrow.dataset", "pyarrow.csv", "pyarrow.json", "numpy.random"}
 CLOCKS = {"now", "utcnow", "today", "perf_counter", "monotonic", "time_ns"}
