@@ -1,0 +1,229 @@
+"""Generated traffic for a catalog: repeatable by its seed, and as untidy as the real thing.
+
+Owns: who calls what, what the elements of an event look like, and which share of the records is repeated, broken or unknown.
+Does not own: what becomes of them. The rule: the same catalog and the same `Traffic` give the same bytes.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+
+from rating.expand import expand
+from rating.expressions import compile_boolean, compile_number
+from schemas.catalog import Catalog, Product
+
+LINES_PER_CHUNK = 2_000
+_JITTER_US = 20_000_000
+_RECENT = 500
+_PER = 10_000
+_REGIONS = ("eu", "eu", "us", "us", "us", "apac")
+_MODELS = ("small", "small", "large")
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """How much traffic, over which time, and the seed that decides the rest."""
+
+    events: int = 100_000
+    seed: int = 7
+    start: datetime = datetime(2026, 11, 20, 10, tzinfo=UTC)
+    duration: timedelta = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """One way of calling: the attributes an event of it states, and the elements its product meters."""
+
+    attributes: tuple[tuple[str, str], ...]
+    elements: tuple[tuple[str, str], ...]
+
+
+Event = dict[str, Any]
+
+
+def generate(catalog: Catalog, traffic: Traffic) -> Iterator[bytes]:
+    """Chunks of NDJSON, `traffic.events` records in all, roughly in order of time."""
+    rng = random.Random(traffic.seed)  # noqa: S311 - repeatable on purpose, secret to nobody
+    callers = callers_of(catalog)
+    weights = [1 + 30 // (1 + rank) for rank in range(len(callers))]
+    recent: list[bytes] = []
+    lines: list[bytes] = []
+    for number in range(traffic.events):
+        caller = rng.choices(callers, weights)[0]
+        event = _event(rng, traffic, number, caller)
+        line = _disturbed(rng, event, recent)
+        lines.append(line)
+        if len(recent) < _RECENT:
+            recent.append(line)
+        else:
+            recent[number % _RECENT] = line
+        if len(lines) == LINES_PER_CHUNK:
+            yield b"\n".join(lines) + b"\n"
+            lines = []
+    if lines:
+        yield b"\n".join(lines) + b"\n"
+
+
+def callers_of(catalog: Catalog) -> list[Caller]:
+    """Every subscription with each of its sources, by each of its credentials and once without any."""
+    products = {(product.id, product.version): product for product in catalog.products}
+    rules = {rule.id: rule for rule in catalog.pricing_rules}
+    elements = {key: elements_of(product, rules) for key, product in products.items()}
+    credentials: dict[str, list[str]] = {}
+    for credential in catalog.credentials:
+        credentials.setdefault(credential.subscription, []).append(credential.id)
+    callers = []
+    for subscription in catalog.subscriptions:
+        key = (subscription.product_id, subscription.product_version)
+        sources = products[key].sources or tuple(source.id for source in catalog.sources)
+        for source in sources:
+            stated = (("source", source), ("subscription", subscription.id))
+            callers.append(Caller(stated, elements[key]))
+            for name in credentials.get(subscription.id, []):
+                callers.append(Caller((*stated, ("credential", name)), elements[key]))
+                callers.append(Caller((("source", source), ("credential", name)), elements[key]))
+    return callers
+
+
+def elements_of(product: Product, rules: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The elements the product's charges look at, each with "number" or "text"."""
+    found: set[tuple[str, str]] = {("status", "number")}
+    for charge in expand(product, rules).charges:
+        meter = charge.meter
+        if meter.element is not None:
+            found.add((meter.element, "text" if meter.aggregation == "unique" else "number"))
+        texts = [(compile_boolean, meter.where), (compile_number, meter.quantity), (compile_boolean, charge.exempt_where)]
+        for rule in charge.rules:
+            texts += [(compile_boolean, rule.where), (compile_number, rule.multiplier), (compile_number, rule.quantity)]
+        for compile_text, text in texts:
+            if text:
+                found |= set(compile_text(text).elements)
+    return tuple(sorted(found))
+
+
+def _event(rng: random.Random, traffic: Traffic, number: int, caller: Caller) -> Event:
+    span = traffic.duration // timedelta(microseconds=1)
+    moment = number * span // traffic.events - rng.randrange(_JITTER_US) if number else 0
+    time = traffic.start + timedelta(microseconds=max(0, moment))
+    return {
+        "specversion": "1.0",
+        "id": f"{traffic.seed}-{number}",
+        "type": "api.request",
+        "time": time.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        **dict(caller.attributes),
+        "data": _data(rng, caller.elements),
+    }
+
+
+def _data(rng: random.Random, elements: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    for name, kind in elements:
+        *parents, last = name.split(".")
+        target = data
+        for parent in parents:
+            target = target.setdefault(parent, {})
+        target[last] = _value(rng, last, kind)
+    return data
+
+
+def _value(rng: random.Random, name: str, kind: str) -> int | str:
+    if name == "status":
+        return 200 if rng.randrange(100) else rng.choice((404, 429))
+    if name == "region":
+        return rng.choice(_REGIONS)
+    if name == "model":
+        return rng.choice(_MODELS)
+    if name.endswith("tokens"):
+        return rng.randrange(20, 20 << rng.randrange(8))
+    if name in ("amount", "value", "price"):
+        return f"{rng.randrange(1, 500)}.{rng.randrange(100):02d}"
+    if name in ("seconds", "gigabytes", "gb", "duration"):
+        return f"{rng.randrange(0, 20)}.{rng.randrange(1000):03d}"
+    if kind == "text":
+        return f"{name}-{rng.randrange(200)}"
+    return rng.randrange(1, 40)
+
+
+def _disturbed(rng: random.Random, event: Event, recent: list[bytes]) -> bytes:
+    """The record of an event, or what a careless world makes of it; shares are per ten thousand records."""
+    roll = rng.randrange(_PER)
+    for share, disturb in _DISTURBANCES:
+        if roll < share:
+            return disturb(rng, event, recent)
+        roll -= share
+    return orjson.dumps(event)
+
+
+def _repeated(rng: random.Random, event: Event, recent: list[bytes]) -> bytes:
+    return rng.choice(recent) if recent else orjson.dumps(event)
+
+
+def _repeated_with_other_data(rng: random.Random, event: Event, recent: list[bytes]) -> bytes:
+    if not recent:
+        return orjson.dumps(event)
+    try:
+        earlier = orjson.loads(rng.choice(recent))
+    except orjson.JSONDecodeError:
+        return orjson.dumps(event)
+    if not isinstance(earlier.get("data"), dict):
+        return orjson.dumps(event)
+    return orjson.dumps({**earlier, "data": {**earlier["data"], "status": 202}})
+
+
+def _failed(rng: random.Random, event: Event, recent: list[bytes]) -> bytes:
+    return orjson.dumps({**event, "data": {**event["data"], "status": rng.choice((500, 502, 503))}})
+
+
+def _for_unknown_subscription(rng: random.Random, event: Event, recent: list[bytes]) -> bytes:
+    stated = {key: value for key, value in event.items() if key != "credential"}
+    return orjson.dumps({**stated, "subscription": f"sub-not-yet-{rng.randrange(3)}"})
+
+
+def _for_unknown_credential(rng: random.Random, event: Event, recent: list[bytes]) -> bytes:
+    stated = {key: value for key, value in event.items() if key != "subscription"}
+    return orjson.dumps({**stated, "credential": f"key-not-yet-{rng.randrange(5)}"})
+
+
+def _with_new_credential(rng: random.Random, event: Event, recent: list[bytes]) -> bytes:
+    if "subscription" not in event:
+        return orjson.dumps(event)
+    return orjson.dumps({**event, "credential": f"{event['subscription']}-new-{rng.randrange(2)}"})
+
+
+def _from_unknown_source(rng: random.Random, event: Event, recent: list[bytes]) -> bytes:
+    return orjson.dumps({**event, "source": "shadow-service"})
+
+
+def _broken(rng: random.Random, event: Event, recent: list[bytes]) -> bytes:
+    """A record that cannot be read, each in its own way."""
+    number = next((name for name, value in event["data"].items() if name != "status" and isinstance(value, int)), "status")
+    whole = orjson.dumps(event)
+    return rng.choice(
+        (
+            whole[: rng.randrange(1, len(whole) - 1)],
+            orjson.dumps({key: value for key, value in event.items() if key != "id"}),
+            orjson.dumps({key: value for key, value in event.items() if key not in ("subscription", "credential")}),
+            orjson.dumps({**event, "time": "yesterday"}),
+            orjson.dumps({**event, "data": [1, 2, 3]}),
+            orjson.dumps({**event, "data": {**event["data"], number: "NaN"}}),
+            orjson.dumps({**event, "data": {**event["data"], number: "0.1234567"}}),
+            orjson.dumps({**event, "data": {**event["data"], number: -5}}),
+            whole.replace(b'"data":{', b'"data":{"' + number.encode() + b'":1e400,', 1),
+        )
+    )
+
+
+_DISTURBANCES: tuple[tuple[int, Callable[[random.Random, Event, list[bytes]], bytes]], ...] = (
+    (150, _failed),
+    (80, _repeated),
+    (4, _repeated_with_other_data),
+    (25, _for_unknown_subscription),
+    (15, _for_unknown_credential),
+    (15, _with_new_credential),
+    (10, _from_unknown_source),
+    (25, _broken),
+)

@@ -1,0 +1,12 @@
+-- Amount per product version, charge and currency; one currency is never added to another.
+CREATE VIEW revenue_by_product AS
+SELECT
+    product_id,
+    product_version,
+    charge_id,
+    currency,
+    count(DISTINCT subscription_id) AS subscriptions,
+    count(*) AS lines,
+    sum(amount) AS amount
+FROM line_items
+GROUP BY ALL;
