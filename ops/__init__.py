@@ -1,1 +1,1 @@
-"""What operators and analysts hold: the `ratemill` command, the SQL views, example catalogs, the demo and the benchmarks."""
+"""What operators and analysts hold: the `ratemill` command, SQL views, example catalogs, benchmarks."""

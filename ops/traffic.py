@@ -1,7 +1,7 @@
 """Generated traffic for a catalog: repeatable by its seed, and as untidy as the real thing.
 
-Owns: who calls what, what the elements of an event look like, and which share of the records is repeated, broken or unknown.
-Does not own: what becomes of them. The rule: the same catalog and the same `Traffic` give the same bytes.
+Owns: who calls what, what the elements of an event look like, and which share of the records is repeated, broken or
+unknown. Does not own: what becomes of them. The rule: the same catalog and the same `Traffic` give the same bytes.
 """
 
 import random
@@ -47,7 +47,7 @@ Event = dict[str, Any]
 
 def generate(catalog: Catalog, traffic: Traffic) -> Iterator[bytes]:
     """Chunks of NDJSON, `traffic.events` records in all, roughly in order of time."""
-    rng = random.Random(traffic.seed)  # noqa: S311 - repeatable on purpose, secret to nobody
+    rng = random.Random(traffic.seed)
     callers = callers_of(catalog)
     weights = [1 + 30 // (1 + rank) for rank in range(len(callers))]
     recent: list[bytes] = []
@@ -96,7 +96,11 @@ def elements_of(product: Product, rules: dict[str, Any]) -> tuple[tuple[str, str
         meter = charge.meter
         if meter.element is not None:
             found.add((meter.element, "text" if meter.aggregation == "unique" else "number"))
-        texts = [(compile_boolean, meter.where), (compile_number, meter.quantity), (compile_boolean, charge.exempt_where)]
+        texts = [
+            (compile_boolean, meter.where),
+            (compile_number, meter.quantity),
+            (compile_boolean, charge.exempt_where),
+        ]
         for rule in charge.rules:
             texts += [(compile_boolean, rule.where), (compile_number, rule.multiplier), (compile_number, rule.quantity)]
         for compile_text, text in texts:
@@ -200,7 +204,9 @@ def _from_unknown_source(rng: random.Random, event: Event, recent: list[bytes]) 
 
 def _broken(rng: random.Random, event: Event, recent: list[bytes]) -> bytes:
     """A record that cannot be read, each in its own way."""
-    number = next((name for name, value in event["data"].items() if name != "status" and isinstance(value, int)), "status")
+    number = next(
+        (name for name, value in event["data"].items() if name != "status" and isinstance(value, int)), "status"
+    )
     whole = orjson.dumps(event)
     return rng.choice(
         (

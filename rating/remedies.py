@@ -13,8 +13,8 @@ VERDICT_MEANINGS: dict[Verdict, str] = {
     Verdict.BLOCKED: "it was not allowed to be charged: it is recorded and costs nothing",
     Verdict.DUPLICATE: "an event of the same source and id was received before, and only the first one counts",
     Verdict.PARKED: "nobody to charge is known yet: it is kept, and costs nothing until it is re-injected",
-    Verdict.LATE: "its time lies further in the past than the lateness allows: it is kept, and costs nothing until it is backfilled",
-    Verdict.REJECTED: "it cannot be read as an event, or not as usage: it is kept as far as it was readable, and costs nothing",
+    Verdict.LATE: "it came later than the lateness allows: it is kept, and costs nothing until it is backfilled",
+    Verdict.REJECTED: "it cannot be read as an event or as usage: what was readable is kept, and it costs nothing",
 }
 
 _SEND_AGAIN = "Send a corrected event; a rejected one does not make it a duplicate."
@@ -49,7 +49,7 @@ _REASONS: dict[Reason, tuple[str, str]] = {
         "Look for a wrong quantity or a wrong price, correct it and send the event again.",
     ),
     Reason.LATENESS: (
-        "it came later than the lateness allows",
+        "its time lies more than the lateness before its record's timestamp",
         "Run `ratemill backfill` to charge it to its own period.",
     ),
     Reason.UNKNOWN_SUBSCRIPTION: ("the catalog has no such subscription", _REINJECT.format("the subscription")),
