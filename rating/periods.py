@@ -1,0 +1,184 @@
+"""Settlement periods: which one holds a moment, for whole columns of subscriptions and moments.
+
+Periods are half-open and counted from the subscription's start, its anchor. Days, weeks, months, quarters and years run
+on the wall clock of the organization's zone, minutes in UTC; months are counted from the anchor and clamped to the month's end. A wall
+time that a zone skips moves forward by the gap; one that occurs twice is the first.
+
+>>> clocks = PeriodClocks.of([PeriodClock("month", 1, parse("2026-01-31T00:00:00Z"), "UTC")])
+>>> number, start, end = clocks.periods_of(np.array([0]), np.array([parse("2026-03-15T12:00:00Z")]))
+>>> [str(np.datetime64(int(moment), "us"))[:10] for moment in (start[0], end[0])]
+['2026-02-28', '2026-03-31']
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+Times = npt.NDArray[np.int64]
+Index = npt.NDArray[np.int64]
+
+ENDLESS = np.iinfo(np.int64).max
+_DAY = 86_400_000_000
+_FIXED = {"minute": 60_000_000, "day": _DAY, "week": 7 * _DAY}
+_MONTHS = {"month": 1, "quarter": 3, "year": 12}
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodClock:
+    """What a subscription's periods are counted by: `count` units from `anchor` (microseconds UTC) in `zone`."""
+
+    unit: str
+    count: int
+    anchor: int
+    zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodClocks:
+    """The clocks of all subscriptions as columns, one row each.
+
+    `length` is the fixed length of a period in microseconds of wall time (0: none), `months` its number of months
+    (0: none); both 0 is one endless period. `anchor` is UTC, `local_anchor` the wall time in the zone, both in
+    microseconds. `zone` indexes `zones`.
+    """
+
+    length: Times
+    months: Index
+    anchor: Times
+    local_anchor: Times
+    zone: Index
+    zones: tuple[str, ...]
+
+    @classmethod
+    def of(cls, clocks: Sequence[PeriodClock]) -> "PeriodClocks":
+        """The columns of these clocks."""
+        named = ["UTC" if clock.unit == "minute" else clock.zone for clock in clocks]
+        zones = tuple(dict.fromkeys(named))
+        number = {zone: index for index, zone in enumerate(zones)}
+        anchor = np.array([clock.anchor for clock in clocks], np.int64)
+        zone = np.array([number[name] for name in named], np.int64)
+        return cls(
+            np.array([_FIXED.get(clock.unit, 0) * clock.count for clock in clocks], np.int64),
+            np.array([_MONTHS.get(clock.unit, 0) * clock.count for clock in clocks], np.int64),
+            anchor,
+            _by_zone(zones, zone, anchor, _to_wall),
+            zone,
+            zones,
+        )
+
+    def periods_of(self, rows: Index, moments: Times) -> tuple[Index, Times, Times]:
+        """Per row: the number of its clock's period that holds the moment, and the period's start and end.
+
+        Moments are microseconds UTC, not before the anchor; an earlier one is given the first period. The end of an
+        endless period is ENDLESS.
+        """
+        zone = self.zone[rows]
+        wall = _by_zone(self.zones, zone, moments, _to_wall)
+        number = np.maximum(self._numbers(rows, wall), 0)
+        start, end = self.starts(rows, number), self.starts(rows, number + 1)
+        late = np.flatnonzero((moments >= end) & (end != ENDLESS))
+        early = np.flatnonzero((moments < start) & (number > 0))
+        for moved, step in ((late, 1), (early, -1)):
+            if len(moved):
+                number[moved] += step
+                start[moved] = self.starts(rows[moved], number[moved])
+                end[moved] = self.starts(rows[moved], number[moved] + 1)
+        return number, start, end
+
+    def _numbers(self, rows: Index, wall: Times) -> Index:
+        """The period numbers by wall time; around a change of the clocks they may be one off."""
+        anchor, length, months = self.local_anchor[rows], self.length[rows], self.months[rows]
+        number = (wall - anchor) // np.where(length > 0, length, ENDLESS)
+        monthly = np.flatnonzero(months)
+        if len(monthly):
+            passed = _month(wall[monthly]) - _month(anchor[monthly])
+            candidate = passed // months[monthly]
+            begun = _clamped(anchor[monthly], candidate * months[monthly]) <= wall[monthly]
+            number[monthly] = candidate - ~begun
+        return number
+
+    def starts(self, rows: Index, number: Index) -> Times:
+        """When these periods begin, in microseconds UTC; ENDLESS for any but the first of an endless clock."""
+        anchor, length, months = self.local_anchor[rows], self.length[rows], self.months[rows]
+        wall = anchor + length * number
+        monthly = np.flatnonzero(months)
+        if len(monthly):
+            wall[monthly] = _clamped(anchor[monthly], number[monthly] * months[monthly])
+        start = _by_zone(self.zones, self.zone[rows], wall, _to_utc)
+        start = np.where(number == 0, self.anchor[rows], start)
+        return np.where((length == 0) & (months == 0) & (number > 0), ENDLESS, start)
+
+
+def parse(text: str) -> int:
+    """Microseconds UTC of an ISO 8601 text with a zone."""
+    return microseconds(datetime.fromisoformat(text))
+
+
+def microseconds(moment: datetime) -> int:
+    """Microseconds since 1970 UTC of an aware datetime."""
+    since = moment - datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def _month(wall: Times) -> Index:
+    """Months since January 1970."""
+    return wall.view("M8[us]").astype("M8[M]").view(np.int64)
+
+
+def _clamped(anchor: Times, months: Index) -> Times:
+    """The anchor's wall time that many months later, on the month's last day where it has no such day."""
+    first = _month(anchor)
+    day_and_time = anchor - _month_start(first)
+    month = first + months
+    start, following = _month_start(month), _month_start(month + 1)
+    time_of_day = day_and_time % _DAY
+    last_day = following - _DAY + time_of_day
+    return np.minimum(start + day_and_time, last_day)
+
+
+def _month_start(month: Index) -> Times:
+    return month.view("M8[M]").astype("M8[us]").view(np.int64)
+
+
+def _by_zone(zones: tuple[str, ...], zone: Index, times: Times, convert: Callable[[Times, str], Times]) -> Times:
+    converted = times.copy()
+    for number, name in enumerate(zones):
+        if name == "UTC":
+            continue
+        here = np.flatnonzero(zone == number)
+        if len(here):
+            converted[here] = convert(times[here], name)
+    return converted
+
+
+def _to_wall(times: Times, zone: str) -> Times:
+    moments = pl.Series(times.view("M8[us]")).dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+    return moments.dt.replace_time_zone(None).to_physical().to_numpy().copy()
+
+
+def _to_utc(wall: Times, zone: str) -> Times:
+    local = pl.Series(wall.view("M8[us]"))
+    moments = _located(local, zone)
+    skipped = moments.is_null()
+    if skipped.any():
+        gap = _gap(local, zone)
+        moments = moments.zip_with(~skipped, _located(local + gap, zone))
+    return moments.dt.convert_time_zone("UTC").to_physical().to_numpy().copy()
+
+
+def _located(local: pl.Series, zone: str) -> pl.Series:
+    return local.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+
+
+def _gap(local: pl.Series, zone: str) -> pl.Series:
+    """By how much the zone's clock was put forward around a wall time that it skipped."""
+    day = pl.duration(days=1)
+    around = local.to_frame("wall").select(before=pl.col("wall") - day, after=pl.col("wall") + day)
+    before, after = (_located(around[name], zone) for name in ("before", "after"))
+    elapsed = after.dt.convert_time_zone("UTC") - before.dt.convert_time_zone("UTC")
+    return (around["after"] - around["before"]) - elapsed
+
