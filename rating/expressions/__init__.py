@@ -11,10 +11,10 @@ expression says round, floor or ceil. docs/expressions.md is the page for those 
 >>> micros = pl.Series([2_500_000], dtype=pl.Int128)
 >>> tokens.evaluate({(name, "number"): micros for name, _ in tokens.elements}, 1).values.to_list()
 [12500000]
->>> compile_number("celi(tokens / 1000)")
+>>> compile_number("tokens + 01")
 Traceback (most recent call last):
     ...
-rating.expressions.errors.ExpressionError: celi() is not allowed: did you mean ceil? (at character 1)
+rating.expressions.errors.ExpressionError: 01 is not a decimal: write it like 0.5, 12 or 1e3 (at character 10)
 """
 
 from rating.expressions.errors import ExpressionError

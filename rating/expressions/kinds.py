@@ -122,6 +122,9 @@ class Kinds:
 
 def _contradiction(node: exp.Expr, found: Kind, needed: Kind) -> str:
     words = {"number": "a number", "text": "a text", "boolean": "a condition"}
-    if isinstance(node, exp.Column | exp.Dot):
-        return f"{element_name(node)} is used as {words[found]} and as {words[needed]}"
-    return f"{words[needed]} is needed here, this is {words[found]}"
+    beside = node.parent.iter_expressions() if isinstance(node.parent, _COMPARISONS) else iter(())
+    elements = (part for part in (node, *beside) if isinstance(part, exp.Column | exp.Dot))
+    element = next(elements, None)
+    if element is None:
+        return f"{words[needed]} is needed here, this is {words[found]}"
+    return f"{element_name(element)} is used as {words[needed]} and as {words[found]}"

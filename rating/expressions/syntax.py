@@ -56,12 +56,14 @@ _ALLOWED: dict[type[exp.Expr], frozenset[str]] = {
 
 _SENTENCES: dict[type[exp.Expr], str] = {
     exp.Star: "a star is not allowed: name the element",
-    exp.Select: "a subquery is not allowed: an expression sees only the event's own elements",
     exp.Subquery: "a subquery is not allowed: an expression sees only the event's own elements",
     exp.Cast: "a cast is not allowed: an element is a number or a text by its use",
     exp.Block: "only one expression is allowed, without a semicolon",
     exp.ILike: "ILIKE is not allowed: write lower(...) LIKE '...'",
     exp.DPipe: "joining texts with || is not allowed",
+    exp.Bracket: "an index is not allowed: a nested element is written a.b",
+    exp.JSONExtract: "a path is not allowed: a nested element is written a.b",
+    exp.JSONExtractScalar: "a path is not allowed: a nested element is written a.b",
     exp.Concat: "joining texts is not allowed",
 }
 
@@ -70,6 +72,8 @@ def parse(text: str) -> exp.Expr:
     """The checked syntax tree of one scalar expression; raises ExpressionError."""
     if len(text) > LONGEST_TEXT:
         raise ExpressionError(f"the expression is longer than {LONGEST_TEXT} characters", LONGEST_TEXT + 1)
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ExpressionError("the expression is not valid Unicode", 1)
     _check_tokens(_tokens(text))
     tree = _tree(text)
     _check_nodes(tree)
@@ -115,6 +119,8 @@ def _check_tokens(tokens: list[Token]) -> None:
             if dot or _NUMBER.fullmatch(token.text) is None:
                 written = f".{token.text}" if dot else token.text
                 raise ExpressionError(f"{written} is not a decimal: write it like 0.5, 12 or 1e3", column - dot)
+        if token.token_type == TokenType.SELECT:
+            raise ExpressionError(_SENTENCES[exp.Subquery], column)
         if token.token_type == TokenType.L_PAREN and before is not None:
             _check_called(before)
 
@@ -125,8 +131,8 @@ def _check_called(token: Token) -> None:
         return
     if name not in FUNCTIONS:
         near = get_close_matches(name, FUNCTIONS, 1)
-        hint = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(FUNCTIONS)}"
-        raise ExpressionError(f"{token.text}() is not allowed: {hint}", token.start + 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ExpressionError(f"{token.text}() is not among {', '.join(FUNCTIONS)}{hint}", token.start + 1)
 
 
 def _tree(text: str) -> exp.Expr:
@@ -155,10 +161,9 @@ def _check_nodes(tree: exp.Expr) -> None:
     for node in tree.walk():
         allowed = _ALLOWED.get(type(node))
         if allowed is None or any(value and key not in allowed for key, value in node.args.items()):
-            sentence = _SENTENCES.get(type(node), f"{type(node).__name__.upper()} is not allowed in an expression")
-            if isinstance(node, exp.In):
-                sentence = _SENTENCES[exp.Subquery]
-            raise ExpressionError(sentence, column_of(node))
+            name = type(node).__name__.upper()
+            sentence = f"{name} is not allowed" if allowed is None else f"this form of {name} is not allowed"
+            raise ExpressionError(_SENTENCES.get(type(node), sentence), column_of(node))
         if isinstance(node, exp.Identifier) and not node.args.get("quoted") and not node.name.isidentifier():
             raise ExpressionError(f'{node.name} is not a name: put it in double quotes, "{node.name}"', column_of(node))
         if isinstance(node, exp.If) and not isinstance(node.parent, exp.Case):
