@@ -2,7 +2,8 @@
 
 `DecodedBatch.events` has one row per record in the order of the log, columns as in `DECODED_COLUMNS`; a record that is
 no event has its reason in `reason` and nulls elsewhere. `elements` holds, per element that the catalog needs, the values
-as they were decoded: int, Decimal, str, or None where the event has no such element.
+as they were decoded: int, str (a number with a fraction or an exponent is the text that was written), bool, list,
+dict, or None where the event has no such element.
 """
 
 import zlib

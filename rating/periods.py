@@ -56,19 +56,20 @@ class PeriodClocks:
     @classmethod
     def of(cls, clocks: Sequence[PeriodClock]) -> "PeriodClocks":
         """The columns of these clocks."""
-        named = ["UTC" if clock.unit == "minute" else clock.zone for clock in clocks]
-        zones = tuple(dict.fromkeys(named))
-        number = {zone: index for index, zone in enumerate(zones)}
-        anchor = np.array([clock.anchor for clock in clocks], np.int64)
-        zone = np.array([number[name] for name in named], np.int64)
-        return cls(
-            np.array([_FIXED.get(clock.unit, 0) * clock.count for clock in clocks], np.int64),
-            np.array([_MONTHS.get(clock.unit, 0) * clock.count for clock in clocks], np.int64),
-            anchor,
-            _by_zone(zones, zone, anchor, _to_wall),
-            zone,
-            zones,
+        return cls.of_columns(
+            np.array([fixed_length(clock.unit) * clock.count for clock in clocks], np.int64),
+            np.array([month_length(clock.unit) * clock.count for clock in clocks], np.int64),
+            np.array([clock.anchor for clock in clocks], np.int64),
+            ["UTC" if clock.unit == "minute" else clock.zone for clock in clocks],
         )
+
+    @classmethod
+    def of_columns(cls, length: Times, months: Index, anchor: Times, zone_names: Sequence[str]) -> "PeriodClocks":
+        """The clocks whose lengths, anchors and zones stand in these columns."""
+        zones = tuple(dict.fromkeys(zone_names))
+        number = {zone: index for index, zone in enumerate(zones)}
+        zone = np.array([number[name] for name in zone_names], np.int64)
+        return cls(length, months, anchor, _by_zone(zones, zone, anchor, _to_wall), zone, zones)
 
     def periods_of(self, rows: Index, moments: Times) -> tuple[Index, Times, Times]:
         """Per row: the number of its clock's period that holds the moment, and the period's start and end.
@@ -111,6 +112,16 @@ class PeriodClocks:
         start = _by_zone(self.zones, self.zone[rows], wall, _to_utc)
         start = np.where(number == 0, self.anchor[rows], start)
         return np.where((length == 0) & (months == 0) & (number > 0), ENDLESS, start)
+
+
+def fixed_length(unit: str) -> int:
+    """The microseconds of wall time in one such unit; 0 for a unit that has no fixed length."""
+    return _FIXED.get(unit, 0)
+
+
+def month_length(unit: str) -> int:
+    """The months in one such unit; 0 for a unit that is not counted in months."""
+    return _MONTHS.get(unit, 0)
 
 
 def parse(text: str) -> int:

@@ -10,7 +10,7 @@ A usage lies in zone n when lower < usage <= upper (semantics 2), so a bound its
 [0, 1, 2]
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import accumulate
@@ -109,7 +109,8 @@ class PriceTable:
 
     def _bounds_below(self, charges: Index, ranks: pl.Series) -> Index:
         keys = charges * (len(self.bounds) + 1) + ranks.to_numpy().astype(np.int64)
-        return np.searchsorted(self.bound_keys, keys, side="left") - self.first_bound[charges]
+        below: Index = np.searchsorted(self.bound_keys, keys, side="left") - self.first_bound[charges]
+        return below
 
 
 def compile_prices(prices: Sequence[Price], multiplied: Sequence[bool]) -> PriceTable:
@@ -142,12 +143,12 @@ def compile_prices(prices: Sequence[Price], multiplied: Sequence[bool]) -> Price
     )
 
 
-def _starts(counts: object) -> Index:
-    return np.array([0, *accumulate(counts)], np.int64)  # type: ignore[call-overload]
+def _starts(counts: Iterable[int]) -> Index:
+    return np.array([0, *accumulate(counts)], np.int64)
 
 
-def _column(values: object) -> pl.Series:
-    return pl.Series(list(values), dtype=pl.Int128)  # type: ignore[call-overload]
+def _column(values: Iterable[int | None]) -> pl.Series:
+    return pl.Series(list(values), dtype=pl.Int128)
 
 
 def _has_per_event(price: ZonedPrice) -> bool:

@@ -4,7 +4,6 @@ Both paths use the same decoders, so what becomes of a record never depends on i
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
@@ -30,7 +29,7 @@ from schemas.events import (
 )
 
 _decode_event = msgspec.json.Decoder(WireEvent).decode
-_any_data = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
+_any_data = msgspec.json.Decoder(dict[str, Any], float_hook=str)
 _SHORTEST_DATA_OVER_LIMIT = ELEMENTS_LIMIT * len('"":1,')
 _ESCAPED_NULL = b"\\u0000"
 _NULL = b"null"
@@ -135,8 +134,8 @@ def _element_decoder(names: tuple[str, ...]) -> tuple[Callable[[bytes], list[Any
     fields = [(f"f{index}", Any, None) for index in range(len(names))]
     rename = {f"f{index}": name for index, name in enumerate(names)}
     struct = msgspec.defstruct("Elements", fields, gc=False, rename=rename)
-    many = msgspec.json.Decoder(list[struct], float_hook=Decimal)  # type: ignore[valid-type]
-    return many.decode, msgspec.json.Decoder(struct, float_hook=Decimal).decode
+    many = msgspec.json.Decoder(list[struct], float_hook=str)  # type: ignore[valid-type]
+    return many.decode, msgspec.json.Decoder(struct, float_hook=str).decode
 
 
 def _decode_elements(

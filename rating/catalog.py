@@ -1,0 +1,244 @@
+"""The catalog, compiled once to immutable columns: who is charged, by which charges, at which prices.
+
+Owns the expansion to columns and the look-up of names. Does not own checks: what comes here has passed `rating.lint`.
+Subscriptions, products and charges are rows; a number that names one of them is its row.
+"""
+
+import hashlib
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import polars as pl
+
+from rating.expand import ExpandedCharge, expand
+from rating.expressions import Expression, compile_boolean, compile_number
+from rating.meters import Conditional, Program
+from rating.periods import ENDLESS, Index, PeriodClocks, Times, fixed_length, microseconds, month_length
+from rating.prices import PriceTable, compile_prices
+from schemas.catalog import Catalog, Product, Subscription
+from schemas.prices import PricingRule
+
+_DAY = 86_400_000_000
+_TEST_MODE_LENGTH = 3_600_000_000
+_DIGEST_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Subscriptions:
+    """All subscriptions: `start`, `end` (exclusive; ENDLESS if open) and `trial_end` in microseconds UTC.
+
+    `end` is the effective one: the earliest of the stated end, the cancellation, and the end of the test hour.
+    `id_hash` (uint32) is the CRC-32 of the id, which decides the key group.
+    """
+
+    ids: pl.Series
+    product: Index
+    start: Times
+    end: Times
+    trial_end: Times
+    id_hash: npt.NDArray[np.uint32]
+    subscriber: pl.Series
+    organization: pl.Series
+    clocks: PeriodClocks
+
+
+@dataclass(frozen=True, slots=True)
+class Products:
+    """All product versions: `first_charge` has one entry per product and one more; None in `sources` means every source."""
+
+    ids: tuple[str, ...]
+    versions: tuple[str, ...]
+    currencies: tuple[str, ...]
+    first_charge: Index
+    sources: tuple[frozenset[str] | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Charges:
+    """All charges of all products, grouped by product: `program` is the row of `programs`; `aggregation` is its word."""
+
+    ids: tuple[str, ...]
+    product: Index
+    price_models: tuple[str, ...]
+    aggregations: npt.NDArray[np.str_]
+    program: Index
+    programs: tuple[Program, ...]
+    multiplied: npt.NDArray[np.bool_]
+    prices: PriceTable
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledCatalog:
+    """The catalog as rating uses it; `elements` are the names of all elements that any charge reads.
+
+    `owners` and `organizations` give the subscriptions of a subscriber and of an organization.
+    """
+
+    digest: str
+    elements: tuple[str, ...]
+    subscriptions: Subscriptions
+    products: Products
+    charges: Charges
+    subscription_rows: Mapping[str, int]
+    credential_rows: Mapping[str, int]
+    owners: Mapping[str, tuple[int, ...]]
+    organizations: Mapping[str, tuple[int, ...]]
+
+
+def compile_catalog(catalog: Catalog) -> CompiledCatalog:
+    """The columns of a catalog that passed the lint."""
+    rules = {rule.id: rule for rule in catalog.pricing_rules}
+    expanded = [expand(product, rules).charges for product in catalog.products]
+    charges = _charges(expanded)
+    rows = {subscription.id: row for row, subscription in enumerate(catalog.subscriptions)}
+    return CompiledCatalog(
+        digest=_digest(catalog),
+        elements=tuple(sorted({name for program in charges.programs for name in program.elements})),
+        subscriptions=_subscriptions(catalog),
+        products=_products(catalog, expanded),
+        charges=charges,
+        subscription_rows=rows,
+        credential_rows={credential.id: rows[credential.subscription] for credential in catalog.credentials},
+        owners=_grouped(
+            [subscriber.email for subscriber in catalog.subscribers],
+            [subscription.subscriber for subscription in catalog.subscriptions],
+        ),
+        organizations=_grouped(
+            [organization.id for organization in catalog.organizations],
+            [subscription.organization for subscription in catalog.subscriptions],
+        ),
+    )
+
+
+def _grouped(names: Sequence[str], of_rows: Sequence[str | None]) -> dict[str, tuple[int, ...]]:
+    groups: dict[str, list[int]] = {name: [] for name in names}
+    for row, name in enumerate(of_rows):
+        if name is not None:
+            groups.setdefault(name, []).append(row)
+    return {name: tuple(rows) for name, rows in groups.items()}
+
+
+def _digest(catalog: Catalog) -> str:
+    """Hex of the SHA-256 over the catalog's content, the order of its entries included, cut to 128 bits."""
+    state = hashlib.sha256()
+    for part in (catalog.products, catalog.pricing_rules, catalog.sources, catalog.organizations, catalog.subscribers):
+        state.update(orjson.dumps([entry.model_dump(mode="json") for entry in part], option=orjson.OPT_SORT_KEYS))
+    subscriptions = [
+        (s.id, s.product, s.subscriber, s.organization, s.start, s.end, s.cancelled_at) for s in catalog.subscriptions
+    ]
+    credentials = [(credential.id, credential.subscription) for credential in catalog.credentials]
+    state.update(orjson.dumps([subscriptions, credentials]))
+    return state.digest()[:_DIGEST_BYTES].hex()
+
+
+def _products(catalog: Catalog, expanded: Sequence[Sequence[ExpandedCharge]]) -> Products:
+    return Products(
+        ids=tuple(product.id for product in catalog.products),
+        versions=tuple(product.version for product in catalog.products),
+        currencies=tuple(product.currency for product in catalog.products),
+        first_charge=np.cumsum([0, *map(len, expanded)], dtype=np.int64),
+        sources=tuple(frozenset(product.sources) if product.sources else None for product in catalog.products),
+    )
+
+
+def _charges(expanded: Sequence[Sequence[ExpandedCharge]]) -> Charges:
+    charges = [charge for own in expanded for charge in own]
+    wanted = [_program(charge) for charge in charges]
+    programs = tuple(dict.fromkeys(wanted))
+    number = {program: row for row, program in enumerate(programs)}
+    multiplied = [bool(program.multipliers) for program in wanted]
+    return Charges(
+        ids=tuple(charge.id for charge in charges),
+        product=np.repeat(np.arange(len(expanded)), [len(own) for own in expanded]),
+        price_models=tuple(charge.price.model for charge in charges),
+        aggregations=np.array([charge.meter.aggregation for charge in charges], np.str_),
+        program=np.array([number[program] for program in wanted], np.int64),
+        programs=programs,
+        multiplied=np.array(multiplied, np.bool_),
+        prices=compile_prices([charge.price for charge in charges], multiplied),
+    )
+
+
+def _program(charge: ExpandedCharge) -> Program:
+    meter = charge.meter
+    formulas = [Conditional(None, compile_number(meter.quantity))] if meter.quantity is not None else []
+    formulas += [Conditional(_where(rule), compile_number(rule.quantity)) for rule in charge.rules if rule.quantity]
+    plain = [rule for rule in charge.rules if rule.multiplier is None and rule.quantity is None]
+    filters = [compile_boolean(text) for text in (meter.where, *(rule.where for rule in plain)) if text is not None]
+    counted = meter.aggregation in ("count", "unique")
+    return Program(
+        aggregation=meter.aggregation if counted else "number",
+        element=None if meter.aggregation == "count" else meter.element,
+        formulas=() if counted else tuple(formulas),
+        filters=tuple(filters),
+        exempt=None if charge.exempt_where is None else compile_boolean(charge.exempt_where),
+        multipliers=tuple(
+            Conditional(_where(rule), compile_number(rule.multiplier)) for rule in charge.rules if rule.multiplier
+        ),
+        allow_negative=meter.allow_negative,
+    )
+
+
+def _where(rule: PricingRule) -> Expression | None:
+    return None if rule.where is None else compile_boolean(rule.where)
+
+
+def _subscriptions(catalog: Catalog) -> Subscriptions:
+    product_rows = {product.reference: row for row, product in enumerate(catalog.products)}
+    subscriptions = catalog.subscriptions
+    product = np.array([product_rows[subscription.product] for subscription in subscriptions], np.int64)
+    start = np.array([microseconds(subscription.start) for subscription in subscriptions], np.int64)
+    ids = [subscription.id for subscription in subscriptions]
+    clocks = _clocks(catalog, product, start)
+    return Subscriptions(
+        ids=pl.Series(ids, dtype=pl.String),
+        product=product,
+        start=start,
+        end=_effective_ends(catalog, product, start, clocks),
+        trial_end=start + np.array([_trial_length(entry) for entry in catalog.products], np.int64)[product],
+        id_hash=np.fromiter((zlib.crc32(name.encode()) for name in ids), np.uint32, len(ids)),
+        subscriber=pl.Series([subscription.subscriber for subscription in subscriptions], dtype=pl.String),
+        organization=pl.Series([subscription.organization for subscription in subscriptions], dtype=pl.String),
+        clocks=clocks,
+    )
+
+
+def _trial_length(product: Product) -> int:
+    return product.free_trial.days * _DAY if product.free_trial else 0
+
+
+def _clocks(catalog: Catalog, product: Index, start: Times) -> PeriodClocks:
+    periods = [entry.settlement_period for entry in catalog.products]
+    length = np.array([fixed_length(period.unit) * period.count for period in periods], np.int64)
+    months = np.array([month_length(period.unit) * period.count for period in periods], np.int64)
+    in_utc = np.array([period.unit == "minute" for period in periods], np.bool_)
+    zones: Mapping[str | None, str] = {entry.id: entry.timezone for entry in catalog.organizations}
+    names = [
+        "UTC" if utc else zones.get(subscription.organization, "UTC")
+        for subscription, utc in zip(catalog.subscriptions, in_utc[product].tolist(), strict=True)
+    ]
+    return PeriodClocks.of_columns(length[product], months[product], start, names)
+
+
+def _effective_ends(catalog: Catalog, product: Index, start: Times, clocks: PeriodClocks) -> Times:
+    ends = np.array([ENDLESS if entry.end is None else microseconds(entry.end) for entry in catalog.subscriptions], np.int64)
+    for row, entry in enumerate(catalog.subscriptions):
+        if entry.cancelled_at is not None:
+            ends[row] = min(ends[row], _cancellation(entry, catalog.products[product[row]], row, clocks))
+    tested = np.array([entry.settlement_period.test_mode is not None for entry in catalog.products], np.bool_)[product]
+    return np.where(tested, np.minimum(ends, start + _TEST_MODE_LENGTH), ends)
+
+
+def _cancellation(entry: Subscription, product: Product, row: int, clocks: PeriodClocks) -> int:
+    """When a cancellation takes effect: at once where the product allows it, else at the end of its settlement period."""
+    assert entry.cancelled_at is not None
+    cancelled_at = microseconds(entry.cancelled_at)
+    if product.immediate_cancellation:
+        return cancelled_at
+    _, _, end = clocks.periods_of(np.array([row]), np.array([cancelled_at]))
+    return int(end[0])
+
