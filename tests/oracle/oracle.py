@@ -1,0 +1,217 @@
+"""The oracle: rates one event at a time with plain dictionaries and exact fractions, and nothing of the rating core.
+
+It follows the documents sentence by sentence and is slow; the columnar core must equal it row for row.
+It knows the catalog only through its models (`schemas.catalog`) and its charges as the catalog expands them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from fractions import Fraction
+from typing import Any
+
+from tests.oracle import sql
+from tests.oracle.calendar import TEST_MODE_PERIODS, period_of
+from tests.oracle.metering import BAD_QUANTITY, Counter, lets_through, measure_of, multiplier_of
+from tests.oracle.pricing import Line, free_usage, largest_usage, lines_of, priced, round_half_away
+from tests.oracle.reading import Event, read
+
+
+@dataclass(frozen=True)
+class RatedLine:
+    """A line with the charge and the period it belongs to."""
+
+    charge: str
+    line: Line
+    period_start: datetime
+    period_end: datetime | None
+
+
+@dataclass(frozen=True)
+class Rated:
+    """What became of one record."""
+
+    verdict: str
+    reason: str | None = None
+    subscription: str | None = None
+    lines: tuple[RatedLine, ...] = ()
+
+
+@dataclass
+class Lane:
+    """One input partition read in order: how far it is in time, and the credentials it has brought to light."""
+
+    time: datetime | None = None
+    credentials: dict[str, str] = field(default_factory=dict)
+
+
+class Oracle:
+    """Feed it records in the order they are rated; lanes are told apart by their partition."""
+
+    def __init__(
+        self,
+        catalog: Any,
+        expand: Callable[[Any, Any], Any],
+        lateness: timedelta | None = None,
+        skew: timedelta | None = timedelta(minutes=5),
+    ) -> None:
+        rules = {rule.id: rule for rule in catalog.pricing_rules}
+        self.products = {(product.id, product.version): product for product in catalog.products}
+        self.charges = {key: expand(product, rules).charges for key, product in self.products.items()}
+        self.subscriptions = {subscription.id: subscription for subscription in catalog.subscriptions}
+        self.credentials = {credential.id: credential.subscription for credential in catalog.credentials}
+        self.subscribers = {subscriber.email for subscriber in catalog.subscribers}
+        self.zones = {organization.id: organization.timezone for organization in catalog.organizations}
+        self.lateness, self.skew = lateness, skew
+        self.lanes: dict[int, Lane] = {}
+        self.seen: set[tuple[str, str]] = set()
+        self.counters: dict[tuple[str, str, str, datetime], Counter] = {}
+
+    def rate_all(self, records: Sequence[tuple[int, bytes, datetime | None]]) -> list[Rated]:
+        return [self.rate(*record) for record in records]
+
+    def rate(self, partition: int, raw: bytes, record_time: datetime | None = None) -> Rated:
+        """The verdict and the lines of the next record of a partition."""
+        lane = self.lanes.setdefault(partition, Lane())
+        event = read(raw)
+        if isinstance(event, str):
+            return Rated("rejected", event)
+        time = event.time or record_time or lane.time
+        if time is None:
+            return Rated("rejected", "bad_time")
+        if record_time is not None and self.skew is not None and time > record_time + self.skew:
+            return Rated("rejected", "skew")
+        lane.time = max(time, lane.time or time)
+        found = self._resolve(event, lane, time)
+        is_late = self.lateness is not None and time < (record_time or lane.time) - self.lateness
+        if found in self.subscriptions:
+            measures = self._measures(event, self.subscriptions[found])
+            if event.subscription == found and event.credential is not None and not is_late:
+                self._discover(event.credential, found, lane)
+            if measures == BAD_QUANTITY:
+                return Rated("rejected", BAD_QUANTITY, found)
+        if is_late:
+            return Rated("late", "lateness", found if found in self.subscriptions else None)
+        if found not in self.subscriptions:
+            return Rated("parked", found)
+        return self._settle(event, time, self.subscriptions[found], measures)
+
+    def _resolve(self, event: Event, lane: Lane, time: datetime) -> str:
+        """The subscription's id, or the reason for parking the event: the first name present decides."""
+        if event.subscription is not None:
+            return event.subscription if event.subscription in self.subscriptions else "unknown_subscription"
+        if event.credential is not None:
+            return self.credentials.get(event.credential) or lane.credentials.get(
+                event.credential, "unknown_credential"
+            )
+        kind, name = ("subscriber", event.subscriber) if event.subscriber else ("organization", event.organization)
+        if name not in (self.subscribers if kind == "subscriber" else self.zones):
+            return f"unknown_{kind}"
+        active = [
+            subscription.id
+            for subscription in self.subscriptions.values()
+            if getattr(subscription, kind) == name
+            and subscription.start <= time
+            and (subscription.end is None or time < subscription.end)
+            and self._lists(subscription, event.source)
+        ]
+        return active[0] if len(active) == 1 else f"ambiguous_{kind}"
+
+    def _discover(self, credential: str, subscription: str, lane: Lane) -> None:
+        if credential not in self.credentials:
+            lane.credentials.setdefault(credential, subscription)
+
+    def _product(self, subscription: Any) -> Any:
+        return self.products[(subscription.product_id, subscription.product_version)]
+
+    def _charges(self, subscription: Any) -> Any:
+        return self.charges[(subscription.product_id, subscription.product_version)]
+
+    def _lists(self, subscription: Any, source: str) -> bool:
+        sources = self._product(subscription).sources
+        return not sources or source in sources
+
+    def _measures(self, event: Event, subscription: Any) -> dict[str, tuple[Fraction | str, Fraction]] | str | None:
+        """Per charge that meters the event: what it measures and its multiplier; or that a quantity is bad."""
+        measures = {}
+        for charge in self._charges(subscription):
+            filtered = charge.exempt_where is not None and sql.is_true(charge.exempt_where, event)
+            if filtered or not self._lists(subscription, event.source) or not lets_through(charge, event):
+                continue
+            measure, multiplier = measure_of(charge, event), multiplier_of(charge, event)
+            if measure is not None and BAD_QUANTITY in (measure, multiplier):
+                return BAD_QUANTITY
+            if measure is not None:
+                measures[charge.id] = measure, multiplier
+        return measures
+
+    def _settle(self, event: Event, time: datetime, subscription: Any, measures: Any) -> Rated:
+        identity = (event.source, event.id)
+        if identity in self.seen:
+            return Rated("duplicate", None, subscription.id)
+        self.seen.add(identity)
+        if not self._is_active(subscription, time):
+            return Rated("blocked", "not_active", subscription.id)
+        trial_end = self._trial_end(subscription)
+        in_trial = trial_end is not None and time < trial_end
+        if not measures:
+            return Rated("trial", None, subscription.id) if in_trial else self._exempt(event, subscription)
+        period = (subscription.start, trial_end) if in_trial else self._period(subscription, time)
+        rated = self._lines(subscription, time, measures, period, in_trial)
+        if rated is None:
+            self.seen.remove(identity)
+            return Rated("rejected", "overflow", subscription.id)
+        return Rated("trial" if in_trial else "rated", None, subscription.id, tuple(rated))
+
+    def _exempt(self, event: Event, subscription: Any) -> Rated:
+        exempt_where = self._product(subscription).exempt_where
+        reason = "no_charge"
+        if not self._lists(subscription, event.source):
+            reason = "source_not_in_product"
+        elif exempt_where is not None and sql.is_true(exempt_where, event):
+            reason = "exempt_by_filter"
+        return Rated("exempt", reason, subscription.id)
+
+    def _lines(self, subscription: Any, time: datetime, measures: Any, period: Any, in_trial: bool) -> Any:
+        """The lines of all charges that meter the event, or None when an amount has too many digits."""
+        lines, changed = [], {}
+        for charge in self._charges(subscription):
+            if charge.id not in measures:
+                continue
+            measure, multiplier = measures[charge.id]
+            key = (subscription.id, charge.id, "trial" if in_trial else "paid", period[0])
+            counter = changed[key] = replace(self.counters.get(key, Counter()))
+            before = counter.usage(charge.meter.aggregation)
+            counter.add(charge.meter.aggregation, measure, time)
+            after = counter.usage(charge.meter.aggregation)
+            if in_trial:
+                new = [Line("trial", 0, after - before, before, after, Fraction(0))]
+            else:
+                new = lines_of(charge.price, before, after, multiplier, counter.weighted)
+                quantity = priced(free_usage(charge.price), before, after)
+                counter.weighted += round_half_away(multiplier * quantity, 6)
+            if abs(after) > largest_usage(charge.price, any(rule.multiplier is not None for rule in charge.rules)):
+                return None
+            lines += [RatedLine(charge.id, line, *period) for line in new]
+        self.counters.update(changed)
+        return lines
+
+    def _is_active(self, subscription: Any, time: datetime) -> bool:
+        if time < subscription.start or (subscription.end is not None and time >= subscription.end):
+            return False
+        period = self._product(subscription).settlement_period
+        if period.test_mode and time >= subscription.start + timedelta(minutes=5 * TEST_MODE_PERIODS):
+            return False
+        cancelled = subscription.cancelled_at
+        if cancelled is not None and not self._product(subscription).immediate_cancellation:
+            cancelled = self._period(subscription, cancelled)[1]
+        return cancelled is None or time < cancelled
+
+    def _trial_end(self, subscription: Any) -> datetime | None:
+        trial = self._product(subscription).free_trial
+        return None if trial is None else subscription.start + timedelta(days=trial.days)
+
+    def _period(self, subscription: Any, time: datetime) -> tuple[datetime, datetime | None]:
+        settlement = self._product(subscription).settlement_period
+        zone = self.zones.get(subscription.organization) or "UTC"
+        return period_of(subscription.start, settlement.unit, settlement.count, zone, time)
