@@ -1,7 +1,7 @@
 """What each verdict and reason means, and what a person can do about it, in one sentence each.
 
 >>> meaning_of("parked", "unknown_credential")[1]
-"Add the credential to the catalog and run `ratemill reinject`."
+'Add the credential to the catalog and run `ratemill reinject`.'
 """
 
 from schemas.verdicts import Reason, Verdict
