@@ -87,7 +87,8 @@ def subtract(left: Wide, right: Wide) -> Wide:
 def less(left: Wide, right: Wide) -> Mask:
     """left < right, row by row."""
     high_left, high_right = high_limb(left), high_limb(right)
-    return (high_left < high_right) | ((high_left == high_right) & (left[:, 0] < right[:, 0]))
+    smaller: Mask = (high_left < high_right) | ((high_left == high_right) & (left[:, 0] < right[:, 0]))
+    return smaller
 
 
 def running_total(column: Wide) -> Wide:

@@ -1,0 +1,225 @@
+"""The duplicate index of a key group: has this (source, id) been seen, and where first?
+
+Sorted runs of 96-bit identity hashes, each with the position of the first sight, in buckets of record time so that
+whole buckets leave once they are older than the lateness. Budget: 22 bytes per event. Rebuilt from the ledger at start,
+so it has no snapshot: an event met again at its own position is itself and no duplicate, which makes a replay harmless.
+
+>>> index = DuplicateIndex(lateness=None)
+>>> seen = Sightings(hash_identities(pl.Series(["e1", "e2", "e1"]), pl.Series(["api"] * 3)), np.arange(3), np.zeros(3, np.int64))
+>>> index.repeats(seen).tolist()
+[False, False, True]
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from rating.prices import Index, Mask
+from rating.wide import Wide
+
+Hashes = npt.NDArray[np.uint64]
+
+_PARTITION_SHIFT = 48
+_SEED_LOW, _SEED_HIGH, _SOURCE_SEED_LOW, _SOURCE_SEED_HIGH = 11, 23, 37, 53
+_ODD = np.uint64(0x9E37_79B9_7F4A_7C15)
+_RUNS_OF_ONE_SIZE = 8
+_FILTER_BITS_PER_EVENT = 16
+_SMALLEST_FILTER = 1 << 12
+_HOUR = 3_600_000_000
+_BUCKETS_IN_LATENESS = 8
+
+
+def hash_identities(event_ids: pl.Series, sources: pl.Series) -> Wide:
+    """128-bit hashes, shape (n, 2) uint64, of the pairs (source, id); the two parts are hashed apart, never joined."""
+    hashes = np.empty((len(event_ids), 2), np.uint64)
+    for limb, seed, source_seed in ((0, _SEED_LOW, _SOURCE_SEED_LOW), (1, _SEED_HIGH, _SOURCE_SEED_HIGH)):
+        of_source = sources.hash(seed=source_seed).to_numpy()
+        hashes[:, limb] = (event_ids.hash(seed=seed).to_numpy() ^ (of_source * _ODD)) * _ODD
+    return hashes
+
+
+def pack_positions(partition: int, offsets: Index) -> Index:
+    """Partition and offset of each record in one int64."""
+    return offsets | (partition << _PARTITION_SHIFT)
+
+
+@dataclass(frozen=True, slots=True)
+class Sightings:
+    """Events as the index sees them, in order of arrival: identity hashes, packed positions, record times (microseconds)."""
+
+    identity: Wide
+    position: Index
+    record_time: Index
+
+    def take(self, rows: Index) -> "Sightings":
+        """These rows."""
+        return Sightings(self.identity[rows], self.position[rows], self.record_time[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """First sights sorted by the high hash; `check` is the upper half of the low hash."""
+
+    high: Hashes
+    check: npt.NDArray[np.uint32]
+    position: Index
+
+    @classmethod
+    def of(cls, sights: Sightings) -> "_Run":
+        order = np.argsort(sights.identity[:, 1])
+        return cls(sights.identity[order, 1], _checks(sights.identity)[order], sights.position[order])
+
+    @classmethod
+    def merged(cls, runs: "list[_Run]") -> "_Run":
+        high = np.concatenate([run.high for run in runs])
+        order = np.argsort(high, kind="stable")
+        check = np.concatenate([run.check for run in runs])
+        return cls(high[order], check[order], np.concatenate([run.position for run in runs])[order])
+
+    def positions_of(self, identity: Wide) -> Index:
+        """The position of each identity's first sight, -1 where the run has none."""
+        found = np.searchsorted(self.high, identity[:, 1])
+        found[found == len(self.high)] = 0
+        same = (self.high[found] == identity[:, 1]) & (self.check[found] == _checks(identity))
+        return np.where(same, self.position[found], -1)
+
+
+def _checks(identity: Wide) -> npt.NDArray[np.uint32]:
+    return (identity[:, 0] >> np.uint64(32)).astype(np.uint32)
+
+
+class _Filter:
+    """A Bloom filter with two probes, so that an event never seen costs no search; grows with what it holds."""
+
+    def __init__(self) -> None:
+        self._bits = np.zeros(_SMALLEST_FILTER, np.uint8)
+        self._held = 0
+
+    def add(self, identity: Wide) -> bool:
+        """Adds identities; False, and nothing added, when the filter is too small and must be built anew."""
+        if (self._held + len(identity)) * _FILTER_BITS_PER_EVENT > len(self._bits) * 8:
+            return False
+        self._held += len(identity)
+        for slot, bit in self._probes(identity):
+            np.bitwise_or.at(self._bits, slot, bit)
+        return True
+
+    def grow(self, held: int) -> None:
+        """Empties the filter and gives it room for twice that many events."""
+        needed = max(_SMALLEST_FILTER, held * 2 * _FILTER_BITS_PER_EVENT // 8)
+        self._bits = np.zeros(1 << (needed - 1).bit_length(), np.uint8)
+        self._held = 0
+
+    def may_hold(self, identity: Wide) -> Mask:
+        (slot, bit), (other_slot, other_bit) = self._probes(identity)
+        hit: Mask = (self._bits[slot] & bit).astype(np.bool_) & (self._bits[other_slot] & other_bit).astype(np.bool_)
+        return hit
+
+    def _probes(self, identity: Wide) -> list[tuple[Index, npt.NDArray[np.uint8]]]:
+        mask = np.uint64(len(self._bits) - 1)
+        return [
+            (((part >> np.uint64(3)) & mask).astype(np.int64), np.uint8(1) << (part & np.uint64(7)).astype(np.uint8))
+            for part in (identity[:, 0] >> np.uint64(32), identity[:, 1])
+        ]
+
+
+class DuplicateIndex:
+    """First sights of one key group. `lateness` in microseconds bounds how far back it reaches; None: without end."""
+
+    def __init__(self, lateness: int | None) -> None:
+        self._lateness = lateness
+        self._bucket_length = None if lateness is None else max(_HOUR, lateness // _BUCKETS_IN_LATENESS)
+        self._buckets: dict[int, list[_Run]] = {}
+        self._filter = _Filter()
+
+    def __len__(self) -> int:
+        return sum(len(run.high) for runs in self._buckets.values() for run in runs)
+
+    def repeats(self, events: Sightings) -> Mask:
+        """Where the event's identity was first seen at another position: remembered, or earlier among these events."""
+        repeated = self._repeats_within(events)
+        suspects = np.flatnonzero(self._filter.may_hold(events.identity))
+        for bucket, runs in self._buckets.items():
+            if not len(suspects):
+                break
+            within = self._reaches(bucket, events.record_time[suspects])
+            for run in runs:
+                first = run.positions_of(events.identity[suspects])
+                repeated[suspects] |= (first >= 0) & (first != events.position[suspects]) & within
+        return repeated
+
+    def _reaches(self, bucket: int, record_time: Index) -> Mask:
+        """Whether a bucket still counts for a record of that time: it does until all of it is past the lateness."""
+        if self._lateness is None or self._bucket_length is None:
+            return np.ones(len(record_time), np.bool_)
+        return (bucket + 1) * self._bucket_length > record_time - self._lateness
+
+    @staticmethod
+    def _repeats_within(events: Sightings) -> Mask:
+        high, low = events.identity[:, 1], events.identity[:, 0]
+        repeated = np.zeros(len(high), np.bool_)
+        ordered = np.sort(high)
+        if not (ordered[1:] == ordered[:-1]).any():
+            return repeated
+        order = np.lexsort((np.arange(len(high)), low, high))
+        same = (high[order[1:]] == high[order[:-1]]) & (low[order[1:]] == low[order[:-1]])
+        repeated[order[1:][same]] = True
+        return repeated
+
+    def remember(self, events: Sightings) -> None:
+        """Adds first sights; those remembered already at the same position (a replay) are added once only."""
+        fresh = np.flatnonzero(~self._held(events))
+        if not len(fresh):
+            return
+        events = events.take(fresh)
+        if self._bucket_length is None:
+            self._add_run(0, events)
+        else:
+            bucket = events.record_time // self._bucket_length
+            for number in np.unique(bucket).tolist():
+                self._add_run(number, events.take(np.flatnonzero(bucket == number)))
+            self._forget(int(events.record_time.max()))
+        if not self._filter.add(events.identity):
+            self._rebuild_filter()
+
+    def _held(self, events: Sightings) -> Mask:
+        held = np.zeros(len(events.position), np.bool_)
+        suspects = np.flatnonzero(self._filter.may_hold(events.identity))
+        if len(suspects):
+            for runs in self._buckets.values():
+                for run in runs:
+                    held[suspects] |= run.positions_of(events.identity[suspects]) == events.position[suspects]
+        return held
+
+    def _add_run(self, bucket: int, events: Sightings) -> None:
+        runs = self._buckets.setdefault(bucket, [])
+        runs.append(_Run.of(events))
+        while len(alike := _tail_of_one_size(runs)) >= _RUNS_OF_ONE_SIZE:
+            runs[-len(alike) :] = [_Run.merged(alike)]
+
+    def _forget(self, record_time: int) -> None:
+        """Drops the buckets that are past twice the lateness: another partition may still be that far behind."""
+        if self._lateness is None:
+            return
+        oldest = np.array([record_time - self._lateness])
+        for bucket in [number for number in self._buckets if not self._reaches(number, oldest)[0]]:
+            del self._buckets[bucket]
+
+    def _rebuild_filter(self) -> None:
+        self._filter.grow(len(self))
+        for runs in self._buckets.values():
+            for run in runs:
+                identity = np.stack([run.check.astype(np.uint64) << np.uint64(32), run.high], axis=1)
+                assert self._filter.add(identity), "the filter was given room for all events"
+
+
+def _tail_of_one_size(runs: list[_Run]) -> list[_Run]:
+    """The last runs that are of about the size of the last one."""
+    tail = [runs[-1]]
+    for run in reversed(runs[:-1]):
+        if len(run.high) >= _RUNS_OF_ONE_SIZE * len(tail[0].high):
+            break
+        tail.insert(0, run)
+    return tail
