@@ -156,7 +156,7 @@ class _Lowering:
             operation = "division" if isinstance(node, exp.Div) else "a remainder"
             raise ExpressionError(f"{operation} needs a number other than 0 as divisor", column_of(node.expression))
         if isinstance(node, exp.Div):
-            return times(dividend, 1 / Fraction(divisor.node.value, divisor.denominator))
+            return times(dividend, Fraction(divisor.denominator, divisor.node.value))
         (value, by), denominator = aligned([dividend, divisor])
         assert isinstance(by, Constant) and isinstance(by.value, int)
         return Lowered(Quotient(value, abs(by.value), "remainder"), denominator)

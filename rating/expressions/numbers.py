@@ -68,7 +68,7 @@ def divided(node: Node, divisor: int, rounding: Literal["floor", "half_away"]) -
 def rounded(number: Lowered, digits: int) -> Lowered:
     """A number rounded to so many fractional digits (negative: to tens, hundreds), half away from zero."""
     unit = Fraction(10) ** -digits
-    in_units = times(number, 1 / unit)
+    in_units = times(number, Fraction(10) ** digits)
     return times(Lowered(divided(in_units.node, in_units.denominator, "half_away")), unit)
 
 

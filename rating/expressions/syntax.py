@@ -103,12 +103,23 @@ def _identifiers(node: exp.Expr) -> list[exp.Expr]:
 def _tokens(text: str) -> list[Token]:
     try:
         tokens = sqlglot.tokenize(text)
-    except TokenError as error:
-        start = int(getattr(error, "start", None) or 0)
-        raise ExpressionError("a text or a quoted name does not end", start + 1) from None
+    except TokenError:
+        raise ExpressionError("a text or a quoted name does not end", _open_quote(text) + 1) from None
     if not tokens:
         raise ExpressionError("the expression is empty", 1)
     return tokens
+
+
+def _open_quote(text: str) -> int:
+    # A doubled quote closes and opens again, so it needs no case of its own.
+    start = 0
+    quote = ""
+    for place, character in enumerate(text):
+        if not quote and character in "'\"`":
+            start, quote = place, character
+        elif character == quote:
+            quote = ""
+    return start
 
 
 def _check_tokens(tokens: list[Token]) -> None:
