@@ -24,7 +24,8 @@ Hashes = npt.NDArray[np.uint64]
 _PARTITION_SHIFT = 48
 _SEED_LOW, _SEED_HIGH, _SOURCE_SEED_LOW, _SOURCE_SEED_HIGH = 11, 23, 37, 53
 _ODD = np.uint64(0x9E37_79B9_7F4A_7C15)
-_RUNS_OF_ONE_SIZE = 8
+_MOST_RUNS = 16
+_MERGED_RUNS = 8
 _FILTER_BITS_PER_EVENT = 16
 _SMALLEST_FILTER = 1 << 12
 _HOUR = 3_600_000_000
@@ -196,8 +197,9 @@ class DuplicateIndex:
     def _add_run(self, bucket: int, events: Sightings) -> None:
         runs = self._buckets.setdefault(bucket, [])
         runs.append(_Run.of(events))
-        while len(alike := _tail_of_one_size(runs)) >= _RUNS_OF_ONE_SIZE:
-            runs[-len(alike) :] = [_Run.merged(alike)]
+        if len(runs) >= _MOST_RUNS:
+            runs.sort(key=lambda run: len(run.high), reverse=True)
+            runs[-_MERGED_RUNS:] = [_Run.merged(runs[-_MERGED_RUNS:])]
 
     def _forget(self, record_time: int) -> None:
         """Drops the buckets that are past twice the lateness: another partition may still be that far behind."""
@@ -213,13 +215,3 @@ class DuplicateIndex:
             for run in runs:
                 identity = np.stack([run.check.astype(np.uint64) << np.uint64(32), run.high], axis=1)
                 assert self._filter.add(identity), "the filter was given room for all events"
-
-
-def _tail_of_one_size(runs: list[_Run]) -> list[_Run]:
-    """The last runs that are of about the size of the last one."""
-    tail = [runs[-1]]
-    for run in reversed(runs[:-1]):
-        if len(run.high) >= _RUNS_OF_ONE_SIZE * len(tail[0].high):
-            break
-        tail.insert(0, run)
-    return tail
