@@ -1,0 +1,104 @@
+"""`python -m ops.bench`: measures everything, prints the tables, writes bench.json, bench.svg and bench.png."""
+
+import argparse
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+
+from ops.bench.floors import floors_of
+from ops.bench.scenario import CHARGES, Scenario
+from ops.bench.worker import ROOT, measure
+
+CORE = Scenario(100_000, 2_000_000)
+FLOWS = (Scenario(1_000, 3_000_000), Scenario(100_000, 3_000_000), Scenario(1_000_000, 3_000_000))
+QUICK_CORE = Scenario(2_000, 60_000)
+QUICK_FLOWS = (Scenario(1_000, 60_000), Scenario(5_000, 60_000))
+# Files of events are made once and found again; ledgers are removed after each measurement.
+_TRAFFIC = Path(tempfile.gettempdir()) / "ratemill-bench"
+
+_progress = Console(stderr=True, highlight=False)
+
+
+def run(core: Scenario, flows: Iterable[Scenario], repeats: int) -> dict[str, Any]:
+    """All measurements, one after the other, each in its own process."""
+    measured = [_flow(scenario, repeats) for scenario in flows]
+    return {
+        "core": _core(core),
+        "flows": measured,
+        "resume": {"subscriptions": measured[-1]["subscriptions"], **measured[-1].pop("resume")},
+    }
+
+
+def _path(scenario: Scenario) -> str:
+    _TRAFFIC.mkdir(exist_ok=True)
+    _progress.print(f"{scenario.events:,} events of {scenario.label} subscriptions", style="dim")
+    traffic = measure("traffic", subscriptions=scenario.subscriptions, events=scenario.events, folder=_TRAFFIC)
+    return str(traffic["path"])
+
+
+def _core(scenario: Scenario) -> dict[str, Any]:
+    core = measure("core", path=_path(scenario), subscriptions=scenario.subscriptions)
+    per_charge = core["state_bytes"] / (core["subscriptions_seen"] * CHARGES)
+    return {"subscriptions": scenario.subscriptions, "events": scenario.events, **core, "state_per_charge": per_charge}
+
+
+def _flow(scenario: Scenario, repeats: int) -> dict[str, Any]:
+    """Limit and flow in turns, so that a slow moment of the machine meets both; the ratio is the pairs' median."""
+    path = _path(scenario)
+    rounds = []
+    with tempfile.TemporaryDirectory(dir=_TRAFFIC) as folder:
+        for number in range(repeats):
+            ledger = f"{folder}/{number}"
+            exact, plain = (measure("limit", path=path, decoder=decoder) for decoder in ("exact", "orjson"))
+            flow = measure("flow", path=path, subscriptions=scenario.subscriptions, ledger=ledger)
+            rounds.append({**flow, "limit": exact["per_second"], "orjson": plain["per_second"]})
+            _progress.print(f"  {flow['per_second']:,.0f} events/s, bare limit {exact['per_second']:,.0f}", style="dim")
+        resume = measure("resume", path=path, subscriptions=scenario.subscriptions, ledger=ledger)
+    ratios = [one["per_second"] / one["limit"] for one in rounds]
+    middle = sorted(rounds, key=lambda one: one["per_second"])[len(rounds) // 2]
+    limits = {name: median(one[name] for one in rounds) for name in ("limit", "orjson")}
+    return {
+        **middle,
+        **limits,
+        "subscriptions": scenario.subscriptions,
+        "ratio": median(ratios),
+        "ratios": ratios,
+        "resume": resume,
+    }
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m ops.bench", description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="small sizes, once each: shows that it works, not how fast"
+    )
+    parser.add_argument("--repeats", type=int, default=3, help="pairs of bare limit and flow per size (default 3)")
+    parser.add_argument(
+        "--out", type=Path, help="folder for bench.json, bench.svg, bench.png (docs/bench; .bench if quick)"
+    )
+    asked = parser.parse_args()
+    folder = asked.out or ROOT / (".bench" if asked.quick else "docs/bench")
+    folder.mkdir(parents=True, exist_ok=True)
+    results = run(QUICK_CORE, QUICK_FLOWS, 1) if asked.quick else run(CORE, FLOWS, asked.repeats)
+    _publish(results, folder)
+
+
+def _publish(results: dict[str, Any], folder: Path) -> None:
+    # Here, because the measuring is over: matplotlib is large, and a worker is started from this process.
+    from ops.bench.chart import draw
+    from ops.bench.report import print_report, write_json
+
+    floors = floors_of(results)
+    print_report(results, floors)
+    write_json(results, floors, folder / "bench.json")
+    draw(results, folder)
+    _progress.print(f"Written: {folder}/bench.json, bench.svg, bench.png", style="dim")
+
+
+if __name__ == "__main__":
+    main()

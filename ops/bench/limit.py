@@ -1,0 +1,50 @@
+"""The bare limit: read a file of events and decode its JSON, nothing else.
+
+`exact` is the decoder the comparison is made with: every record to a dict, every number to the decimal that was
+written.
+`orjson` is there for honesty: what the fastest decoder does that reads numbers as floats.
+"""
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import msgspec
+import orjson
+
+_CHUNK_BYTES = 16 << 20
+_exact = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
+
+
+def _each(decode: Callable[[bytes], object]) -> Callable[[bytes], int]:
+    def work(chunk: bytes) -> int:
+        lines = chunk.splitlines()
+        for line in lines:
+            decode(line)
+        return len(lines)
+
+    return work
+
+
+DECODERS: dict[str, Callable[[bytes], int]] = {
+    "exact": _each(_exact.decode),
+    "orjson": _each(orjson.loads),
+}
+
+
+def measure_limit(path: Path, decoder: str) -> dict[str, float]:
+    """Reads and decodes the file in chunks of 16 MB; events, seconds, and events per second."""
+    work = DECODERS[decoder]
+    begun = perf_counter()
+    events = sum(work(chunk) for chunk in chunks(path))
+    seconds = perf_counter() - begun
+    return {"events": events, "seconds": seconds, "per_second": events / seconds}
+
+
+def chunks(path: Path, size: int = _CHUNK_BYTES) -> Iterator[bytes]:
+    """The file in pieces of whole lines of about `size` bytes."""
+    with path.open("rb") as file:
+        while chunk := file.read(size):
+            yield chunk + file.readline()

@@ -1,0 +1,122 @@
+"""What is measured: how many subscriptions and events, the catalog they use, and the seeded traffic in a folder.
+
+Subscriptions are drawn evenly, the worst case for caches and for state that must be at hand.
+"""
+
+import tempfile
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from schemas.catalog import Catalog, Product, Source, Subscriber, Subscription
+
+BATCH_RECORDS = 50_000
+KEY_GROUPS = 16
+CHARGES = 1
+_SEED = 20261120
+_CHUNK = 500_000
+_START = datetime(2026, 11, 1, tzinfo=UTC)
+_MICROSECONDS_PER_EVENT = 40_000
+_MILLION_CYCLE = 1_000_003
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One file of `events` events, drawn evenly over `subscriptions` subscriptions."""
+
+    subscriptions: int
+    events: int
+
+    @property
+    def label(self) -> str:
+        """The number of subscriptions, for people."""
+        return f"{self.subscriptions:,}"
+
+
+def bench_catalog(subscriptions: int) -> Catalog:
+    """One product with graduated tiers on the sum of an element, and that many subscriptions to it.
+
+    Models are built without validation: validating a million subscriptions is not what is measured.
+    """
+    product = Product.model_validate(
+        {
+            "id": "storage",
+            "version": "1.0.0",
+            "currency": "USD",
+            "settlement_period": "month",
+            "sources": ["bucket"],
+            "charges": [
+                {
+                    "id": "gigabytes",
+                    "meter": {"aggregation": "sum", "element": "gigabytes"},
+                    "price": {
+                        "model": "graduated",
+                        "tiers": [
+                            {"up_to": "100", "unit_price": "0.10"},
+                            {"up_to": "1000", "unit_price": "0.05"},
+                            {"unit_price": "0.0125"},
+                        ],
+                    },
+                }
+            ],
+        }
+    )
+    held = tuple(
+        Subscription.model_construct(
+            id=subscription_id(number), product="storage@1.0.0", subscriber="joe@acme.example", start=_START
+        )
+        for number in range(subscriptions)
+    )
+    return Catalog.model_construct(
+        subscribers=(Subscriber(email="joe@acme.example"),),
+        sources=(Source(id="bucket"),),
+        products=(product,),
+        subscriptions=held,
+    )
+
+
+def subscription_id(number: int) -> str:
+    """The id of the subscription with that number."""
+    return f"sub-{number:08d}"
+
+
+def traffic_file(scenario: Scenario, folder: Path) -> Path:
+    """The scenario's events as NDJSON, about 200 bytes each; made once, found again by its name."""
+    path = folder / f"{'-'.join(f'{name}-{value}' for name, value in asdict(scenario).items())}.ndjson"
+    if path.exists():
+        return path
+    random = np.random.default_rng(_SEED)
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as aside:
+        for first in range(0, scenario.events, _CHUNK):
+            height = min(_CHUNK, scenario.events - first)
+            aside.write(_lines(random, first, height, scenario.subscriptions))
+    return Path(aside.name).rename(path)
+
+
+def _lines(random: np.random.Generator, first: int, height: int, subscriptions: int) -> bytes:
+    numbers = np.arange(first, first + height, dtype=np.int64)
+    milliunits = random.integers(1, 40_000, height)
+    frame = pl.DataFrame(
+        {
+            "id": numbers * _MILLION_CYCLE,
+            "time": pl.Series(numbers * _MICROSECONDS_PER_EVENT).cast(pl.Duration("us")) + _START,
+            "subscription": random.integers(0, subscriptions, height),
+            "whole": milliunits // 1000,
+            "rest": milliunits % 1000,
+            "status": np.where(random.integers(0, 100, height) < 1, 503, 200),
+        }
+    )
+    line = pl.format(
+        '{{"specversion":"1.0","id":"{}","source":"bucket","type":"storage.put","time":"{}",'
+        '"subscription":"sub-{}","data":{{"status":{},"gigabytes":{}.{},"region":"eu-central-1"}}}}',
+        pl.col("id").cast(pl.String).str.zfill(18),
+        pl.col("time").dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"),
+        pl.col("subscription").cast(pl.String).str.zfill(8),
+        "status",
+        "whole",
+        pl.col("rest").cast(pl.String).str.zfill(3),
+    )
+    return ("\n".join(frame.select(line.alias("line"))["line"].to_list()) + "\n").encode()
