@@ -31,7 +31,7 @@ _DIGEST_BYTES = 16
 class Subscriptions:
     """All subscriptions: `start`, `end` (exclusive; ENDLESS if open) and `trial_end` in microseconds UTC.
 
-    `end` is the effective one: the earliest of the stated end, the cancellation, and the end of the test hour.
+    `end` is the effective one: the earliest of the `stated_end`, the cancellation, and the end of the test hour.
     `id_hash` (uint32) is the CRC-32 of the id, which decides the key group.
     """
 
@@ -39,6 +39,7 @@ class Subscriptions:
     product: Index
     start: Times
     end: Times
+    stated_end: Times
     trial_end: Times
     id_hash: npt.NDArray[np.uint32]
     subscriber: pl.Series
@@ -48,13 +49,19 @@ class Subscriptions:
 
 @dataclass(frozen=True, slots=True)
 class Products:
-    """All product versions: `first_charge` has one entry per product and one more; None in `sources` means every source."""
+    """All product versions: `first_charge` has one entry per product and one more; None in `sources` means every source.
+
+    `charged` (products, sources + 1) says whether a product charges a source of `source_rows`; the last column stands
+    for every source that no product names.
+    """
 
     ids: tuple[str, ...]
     versions: tuple[str, ...]
     currencies: tuple[str, ...]
     first_charge: Index
     sources: tuple[frozenset[str] | None, ...]
+    source_rows: Mapping[str, int]
+    charged: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +143,17 @@ def _digest(catalog: Catalog) -> str:
 
 
 def _products(catalog: Catalog, expanded: Sequence[Sequence[ExpandedCharge]]) -> Products:
+    sources = tuple(frozenset(product.sources) if product.sources else None for product in catalog.products)
+    named = sorted({source for own in sources if own is not None for source in own})
+    charged = [[own is None or source in own for source in named] + [own is None] for own in sources]
     return Products(
         ids=tuple(product.id for product in catalog.products),
         versions=tuple(product.version for product in catalog.products),
         currencies=tuple(product.currency for product in catalog.products),
         first_charge=np.cumsum([0, *map(len, expanded)], dtype=np.int64),
-        sources=tuple(frozenset(product.sources) if product.sources else None for product in catalog.products),
+        sources=sources,
+        source_rows={source: row for row, source in enumerate(named)},
+        charged=np.array(charged, np.bool_).reshape(len(sources), len(named) + 1),
     )
 
 
@@ -199,6 +211,7 @@ def _subscriptions(catalog: Catalog) -> Subscriptions:
         product=product,
         start=start,
         end=_effective_ends(catalog, product, start, clocks),
+        stated_end=_stated_ends(catalog),
         trial_end=start + np.array([_trial_length(entry) for entry in catalog.products], np.int64)[product],
         id_hash=np.fromiter((zlib.crc32(name.encode()) for name in ids), np.uint32, len(ids)),
         subscriber=pl.Series([subscription.subscriber for subscription in subscriptions], dtype=pl.String),
@@ -224,8 +237,13 @@ def _clocks(catalog: Catalog, product: Index, start: Times) -> PeriodClocks:
     return PeriodClocks.of_columns(length[product], months[product], start, names)
 
 
+def _stated_ends(catalog: Catalog) -> Times:
+    ends = [ENDLESS if entry.end is None else microseconds(entry.end) for entry in catalog.subscriptions]
+    return np.array(ends, np.int64)
+
+
 def _effective_ends(catalog: Catalog, product: Index, start: Times, clocks: PeriodClocks) -> Times:
-    ends = np.array([ENDLESS if entry.end is None else microseconds(entry.end) for entry in catalog.subscriptions], np.int64)
+    ends = _stated_ends(catalog)
     for row, entry in enumerate(catalog.subscriptions):
         if entry.cancelled_at is not None:
             ends[row] = min(ends[row], _cancellation(entry, catalog.products[product[row]], row, clocks))

@@ -36,6 +36,8 @@ def explain_event(event: Row, lines: Sequence[Row], first_sight: Row | None, cat
     sentences = [_event_sentence(event)]
     because, remedy = meaning_of(event["verdict"], event["reason"])
     sentences.append(because)
+    if event["reason_detail"] is not None:
+        sentences.append(f"In this record, {event['reason_detail']}.")
     if first_sight is not None:
         sentences.append(_repeat_sentence(event, first_sight))
     if event["verdict"] in ("rated", "exempt", "trial", "blocked"):

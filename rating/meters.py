@@ -15,7 +15,7 @@ import xxhash
 
 from rating.expressions import Expression
 from rating.prices import MULTIPLIER_BOUND, Index, Mask
-from rating.slices import ONE, divide_half_away
+from rating.slices import ONE, ONE_UNIT, divide_half_away
 from schemas.decimals import QUANTITY_INTEGER_DIGITS, QUANTITY_SCALE, parse_quantity
 
 Element = tuple[str, Literal["number", "text"]]
@@ -64,7 +64,7 @@ class Elements:
 def _numbers(values: Sequence[object]) -> pl.Series:
     if set(map(type, values)) <= {int, type(None)}:
         try:
-            return pl.Series(values, dtype=pl.Int64, strict=True).cast(pl.Int128) * ONE
+            return pl.Series(values, dtype=pl.Int64, strict=True).cast(pl.Int128) * ONE_UNIT
         except (OverflowError, TypeError):
             pass
     texts = _texts(values)
@@ -253,9 +253,9 @@ def _multiplier(
         )
         factor = value.values.zip_with(bounded & pl.Series(applies), pl.repeat(ONE, height, dtype=pl.Int128, eager=True))
         exact = product * factor
-        fits = ((exact % ONE) == 0) & ((exact // ONE).abs() < MULTIPLIER_BOUND * ONE)
+        fits = ((exact % ONE_UNIT) == 0) & (exact.abs() < MULTIPLIER_BOUND * ONE * ONE)
         _note_faults(~fits.to_numpy(), metered, faults, "the product of the multipliers has more than 6 + 6 digits")
-        product = divide_half_away(exact, ONE).zip_with(fits, product)
+        product = divide_half_away(exact, ONE_UNIT).zip_with(fits, product)
     return product
 
 

@@ -12,10 +12,13 @@ import numpy.typing as npt
 import polars as pl
 
 from rating.prices import Index, Mode, PriceTable
+from rating.wide import constant
 from schemas.decimals import QUANTITY_SCALE
 
 ONE = 10**QUANTITY_SCALE
-_HALF = ONE // 2
+ONE_UNIT = constant(ONE)
+_UNIT = constant(1)
+_NEGATIVE = constant(-1)
 _LINE_COLUMNS = ("pair", "kind", "tier", "quantity", "usage_before", "usage_after", "unit_price")
 
 
@@ -163,7 +166,7 @@ def _in_packages(
         return quantity
     lower, own = _package_origin(row[sold], table), size.gather(sold)
     started = _packages(stop.gather(sold) - lower, own) - _packages(start.gather(sold) - lower, own)
-    return quantity.scatter(sold, started * ONE)
+    return quantity.scatter(sold, started * ONE_UNIT)
 
 
 def _package_origin(row: Index, table: PriceTable) -> pl.Series:
@@ -175,7 +178,7 @@ def _package_origin(row: Index, table: PriceTable) -> pl.Series:
 
 def _packages(usage: pl.Series, size: pl.Series) -> pl.Series:
     """The number of started packages of a usage that is not negative."""
-    return (usage + size - 1) // size
+    return (usage + size - _UNIT) // size
 
 
 def _reprice_lines(usage: Usage, zones: _Zones, table: PriceTable, moved: Index) -> pl.DataFrame:
@@ -198,14 +201,14 @@ def _reprice_lines(usage: Usage, zones: _Zones, table: PriceTable, moved: Index)
     if len(sold):
         excess = usage.before.gather(changed[sold]) - table.included.gather(charge[sold])
         for sign, zone, size, price in ((-1, zones.before, old_size, old_price), (1, zones.after, new_size, new_price)):
-            quantity = _quantity_sold(excess, size.gather(sold)) * sign
+            quantity = _quantity_sold(excess, size.gather(sold)) * constant(sign)
             blocks.append(_event_block(usage, changed[sold], LineKind.REPRICE, zone, quantity, price.gather(sold)))
     lines = pl.concat(blocks)
     return lines.filter(lines["quantity"] != 0)
 
 
 def _quantity_sold(usage: pl.Series, size: pl.Series) -> pl.Series:
-    in_packages = _packages(usage, size.set(size == 0, 1)) * ONE
+    in_packages = _packages(usage, size.set(size == 0, 1)) * ONE_UNIT
     return usage.zip_with(size == 0, in_packages)
 
 
@@ -230,7 +233,7 @@ def _flat_lines(usage: Usage, zones: _Zones, table: PriceTable, moved: Index) ->
     flat = table.flat_amount.gather(table.first_zone[usage.charge[pair]] + zone)
     due = np.flatnonzero((flat != 0).to_numpy())
     usage_after = usage.after.gather(pair[due])
-    quantity = pl.Series(sign[due]).cast(pl.Int128) * ONE
+    quantity = pl.Series(sign[due]).cast(pl.Int128) * ONE_UNIT
     kind = np.full(len(due), LineKind.TIER_FLAT)
     return _block(pair[due], kind, zone[due], quantity, usage_after, usage_after, flat.gather(due))
 
@@ -248,15 +251,15 @@ def _with_multiplier(lines: pl.DataFrame, usage: Usage) -> pl.DataFrame:
 
 def scale_price(multiplier: pl.Series, unit_price: pl.Series) -> pl.Series:
     """multiplier (micros) * unit price, half away from zero; the product fits, see `prices.usage_limit`."""
-    return divide_half_away(multiplier * unit_price, ONE)
+    return divide_half_away(multiplier * unit_price, ONE_UNIT)
 
 
-def divide_half_away(numerator: pl.Series, denominator: pl.Series | int) -> pl.Series:
+def divide_half_away(numerator: pl.Series, denominator: pl.Series) -> pl.Series:
     """Int128 division to the nearest integer, halves away from zero; denominators are positive."""
     negative = numerator < 0
     magnitude = numerator.abs()
     quotient = (magnitude + magnitude + denominator) // (denominator + denominator)
-    return (-quotient).zip_with(negative, quotient)
+    return (quotient * _NEGATIVE).zip_with(negative, quotient)
 
 
 def _with_per_event_amounts(lines: pl.DataFrame, usage: Usage, table: PriceTable, rows: Index) -> pl.DataFrame:
@@ -274,8 +277,8 @@ def _with_per_event_amounts(lines: pl.DataFrame, usage: Usage, table: PriceTable
     lines = pl.concat([lines, fixed.filter(fixed["unit_price"] != 0)])
     owed = _amount_of(lines, rows)
     for kind, bound, beyond in (
-        (LineKind.MINIMUM_AMOUNT, table.minimum_amount, lambda amount, limit: amount < limit * ONE),
-        (LineKind.MAXIMUM_AMOUNT, table.maximum_amount, lambda amount, limit: amount > limit * ONE),
+        (LineKind.MINIMUM_AMOUNT, table.minimum_amount, lambda amount, limit: amount < limit * ONE_UNIT),
+        (LineKind.MAXIMUM_AMOUNT, table.maximum_amount, lambda amount, limit: amount > limit * ONE_UNIT),
     ):
         limit = bound.gather(charge)
         hit = np.flatnonzero(beyond(owed, limit).fill_null(value=False).to_numpy())

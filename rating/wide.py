@@ -65,6 +65,11 @@ def to_series(column: Wide, scale: int | None = None) -> pl.Series:
     return series.cast(pl.Int128) if scale is None else series
 
 
+def constant(value: int) -> pl.Series:
+    """One Int128 row, which Polars' arithmetic stretches to the height of the other side."""
+    return pl.Series([value], dtype=pl.Int128)
+
+
 def high_limb(column: Wide) -> npt.NDArray[np.int64]:
     """The signed upper 64 bits."""
     return column[:, 1].view(np.int64)

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, reduce
+from operator import or_
 
 import polars as pl
 
 from rating.expressions.bounds import Bounds, bounds
-from rating.expressions.columns import column_value, constant_column, stretched
+from rating.expressions.columns import column_value, constant_column, is_true, stretched
 from rating.expressions.errors import ExpressionError
 from rating.expressions.lowering import lower
 from rating.expressions.nodes import Arithmetic, Constant, Element, ElementKind, Node, Quotient, Value, walk
@@ -65,10 +66,13 @@ class Expression:
         for element, column in needed.items():
             expected = pl.Int128 if element.kind == "number" else pl.String
             assert len(column) == height and column.dtype == expected, f"wrong column for {element}"
-        reached = self._reached(needed)
+        large = self._large(needed, height)
+        if large is None:
+            return self._by_columns(needed, height, self._safe[1])
+        reached = self._bounds(_ranges(needed))
         if reached.fits:
             return self._by_columns(needed, height, reached)
-        return self._in_two_parts(needed, height)
+        return self._in_two_parts(needed, height, large)
 
     def __reduce__(self) -> tuple[Callable[[str], "Expression"], tuple[str]]:
         """Pickled as its text: the tree is nobody's format."""
@@ -80,23 +84,27 @@ class Expression:
         return tuple(sorted(found, key=lambda element: (element.name, element.kind)))
 
     @cached_property
-    def _reached_by_literals(self) -> Bounds | None:
-        """What literals alone reach, if no integer is computed at all: an element in bounds then stays in bounds."""
-        if any(isinstance(node, Arithmetic | Quotient) for node in walk(self._root)):
-            return None
-        return self._bounds(dict.fromkeys(self._leaves, (0, 0)))
+    def _computes(self) -> bool:
+        """Whether any integer is computed: if not, what fits 128 bits before fits them after."""
+        return any(isinstance(node, Arithmetic | Quotient) for node in walk(self._root))
 
     @cached_property
-    def _safe_magnitude(self) -> int:
-        """The largest power of ten that every number may reach with the whole tree inside 128 bits, or 0."""
-        powers = (10**digits for digits in range(QUANTITY_INTEGER_DIGITS + QUANTITY_SCALE, -1, -1))
-        return next((power for power in powers if self._fits_up_to(power)), 0)
+    def _safe(self) -> tuple[int, Bounds]:
+        """The magnitude that all numbers may have without a second thought, and what the tree reaches with them.
 
-    def _fits_up_to(self, magnitude: int) -> bool:
-        return self._bounds(dict.fromkeys(self._leaves, (-magnitude, magnitude))).fits
+        A power of ten, so that nothing passes 128 bits nor, if possible, the bounds of a quantity; 0 if there is none.
+        """
+        if not self._computes:
+            reached = self._bounds(dict.fromkeys(self._leaves, (0, 0)))
+            return (_QUANTITY_END if reached.fits else 0), reached
+        powers = [10**digits for digits in range(QUANTITY_INTEGER_DIGITS + QUANTITY_SCALE, -1, -1)]
+        reaches = [(power, self._bounds(dict.fromkeys(self._leaves, (-power, power)))) for power in powers]
+        fitting = [(power, reached) for power, reached in reaches if reached.fits]
+        exact = (one for one in fitting if self.is_condition or not self._may_pass_a_quantity(one[1]))
+        return next(exact, fitting[0] if fitting else (0, reaches[-1][1]))
 
-    def _reached(self, columns: Mapping[Element, pl.Series]) -> Bounds:
-        return self._reached_by_literals or self._bounds(_ranges(columns))
+    def _may_pass_a_quantity(self, reached: Bounds) -> bool:
+        return max(-reached.low, reached.high) // self._divisor >= _QUANTITY_END - 1
 
     def _bounds(self, ranges: Mapping[Element, tuple[int, int]]) -> Bounds:
         found = bounds(self._root, ranges)
@@ -104,22 +112,22 @@ class Expression:
 
     def _by_columns(self, columns: Mapping[Element, pl.Series], height: int, reached: Bounds) -> Evaluated:
         values = stretched(column_value(self._root, columns, height), height)
+        inexact = _nowhere(height)
         if self.is_condition:
-            return Evaluated(values.fill_null(False) if values.null_count() else values, _nowhere(height))
-        quotient, inexact = values, _nowhere(height)
+            return Evaluated(is_true(values), inexact)
         if self._divisor > 1:
             by = constant_column(self._divisor, "number")
-            quotient = values // by
-            inexact = (quotient * by != values).fill_null(False)
-        if max(-reached.low, reached.high) // self._divisor >= _QUANTITY_END - 1:
-            inexact = inexact | (quotient.abs() >= constant_column(_QUANTITY_END, "number")).fill_null(False)
+            whole = values // by
+            inexact, values = is_true(whole * by != values), whole
+        if self._may_pass_a_quantity(reached):
+            end, negative_end = constant_column(_QUANTITY_END, "number"), constant_column(-_QUANTITY_END, "number")
+            inexact = inexact | is_true((values >= end) | (values <= negative_end))
         if inexact.any():
-            quotient = quotient.zip_with(~inexact, constant_column(None, "number"))
-        return Evaluated(quotient, inexact)
+            values = constant_column(None, "number").zip_with(inexact, values)
+        return Evaluated(values.clone(), inexact)
 
-    def _in_two_parts(self, columns: Mapping[Element, pl.Series], height: int) -> Evaluated:
+    def _in_two_parts(self, columns: Mapping[Element, pl.Series], height: int, large: pl.Series) -> Evaluated:
         """The few events with very large numbers one by one, all others as columns."""
-        large = self._large(columns, height)
         places = pl.Series(range(height), dtype=pl.Int64)
         order = pl.concat([places.filter(~large), places.filter(large)]).arg_sort()
         small_part = {element: column.filter(~large) for element, column in columns.items()}
@@ -128,21 +136,23 @@ class Expression:
         by_rows = self._by_rows(large_part, large_count)
         if large_count == height:
             return by_rows
-        by_columns = self._by_columns(small_part, height - large_count, self._reached(small_part))
+        by_columns = self._by_columns(small_part, height - large_count, self._safe[1])
         return Evaluated(
             pl.concat([by_columns.values, by_rows.values]).gather(order),
             pl.concat([by_columns.inexact, by_rows.inexact]).gather(order),
         )
 
-    def _large(self, columns: Mapping[Element, pl.Series], height: int) -> pl.Series:
-        if not self._safe_magnitude:
-            return stretched(pl.Series([True]), height)
-        large = _nowhere(height)
-        end = constant_column(self._safe_magnitude, "number")
-        for element, column in columns.items():
-            if element.kind == "number":
-                large = large | ((column > end) | (column < constant_column(0, "number") - end)).fill_null(False)
-        return large
+    def _large(self, columns: Mapping[Element, pl.Series], height: int) -> pl.Series | None:
+        """Which events have a number beyond the safe magnitude, None if no event has."""
+        safe = self._safe[0]
+        if not safe:
+            return stretched(constant_column(True, "boolean"), height)
+        if not self._computes:
+            return None
+        above, below = constant_column(safe, "number"), constant_column(-safe, "number")
+        numbers = (column for element, column in columns.items() if element.kind == "number")
+        outside = [one for column in numbers for one in (column > above, column < below) if one.any()]
+        return is_true(reduce(or_, outside)) if outside else None
 
     def _by_rows(self, columns: Mapping[Element, pl.Series], height: int) -> Evaluated:
         lists = [column.to_list() for column in columns.values()]
@@ -188,4 +198,4 @@ def _ranges(columns: Mapping[Element, pl.Series]) -> dict[Element, tuple[int, in
 
 
 def _nowhere(height: int) -> pl.Series:
-    return stretched(pl.Series([False]), height)
+    return stretched(constant_column(False, "boolean"), height).clone()
