@@ -55,7 +55,7 @@ def stretched(column: pl.Series, height: int) -> pl.Series:
 
 
 def is_true(condition: pl.Series) -> pl.Series:
-    """True where the condition is, false where it is false or null (ten times as fast as fill_null on small batches)."""
+    """True where the condition is, false where it is false or null (fill_null is slower on small batches)."""
     if not condition.has_nulls():
         return condition.clone()
     return constant_column(True, "boolean").zip_with(condition, constant_column(False, "boolean"))

@@ -18,7 +18,7 @@ from rating.expressions.syntax import parse
 from schemas.decimals import QUANTITY_INTEGER_DIGITS, QUANTITY_SCALE
 
 # A quantity is smaller than this, in micros.
-_QUANTITY_END = 10 ** (QUANTITY_INTEGER_DIGITS + QUANTITY_SCALE)
+_QUANTITY_END: int = 10 ** (QUANTITY_INTEGER_DIGITS + QUANTITY_SCALE)
 
 
 @dataclass(frozen=True, slots=True)
