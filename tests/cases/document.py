@@ -106,8 +106,10 @@ def _keys(words: Words) -> dict[str, Any]:
     text = words.rest()
     try:
         loaded = yaml.load("{" + text + "}", Loader=yaml.BaseLoader)
-    except yaml.YAMLError as error:
-        raise CaseError(words.place, f"`{text}` is not `key: value, key: value`") from error
+    except yaml.YAMLError:
+        loaded = {text: ""}
+    if text and "" in loaded.values():
+        raise CaseError(words.place, f"`{text}` is not `key: value, key: value`")
     return {key: _plain(value) for key, value in loaded.items()}
 
 
