@@ -20,8 +20,13 @@ LINES_PER_CHUNK = 2_000
 _JITTER_US = 20_000_000
 _RECENT = 500
 _PER = 10_000
-_REGIONS = ("eu", "eu", "us", "us", "us", "apac")
-_MODELS = ("small", "small", "large")
+_CHOICES = {
+    "region": ("eu", "eu", "us", "us", "us", "apac"),
+    "model": ("small", "small", "large"),
+    "channel": ("sms", "sms", "push", "email"),
+    "method": ("card", "card", "card", "transfer"),
+    "priority": ("low", "normal", "urgent"),
+}
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Traffic:
 
     events: int = 100_000
     seed: int = 7
-    start: datetime = datetime(2026, 11, 20, 10, tzinfo=UTC)
+    start: datetime = datetime(2026, 11, 7, 7, 30, tzinfo=UTC)
     duration: timedelta = timedelta(hours=1)
 
 
@@ -70,22 +75,23 @@ def generate(catalog: Catalog, traffic: Traffic) -> Iterator[bytes]:
 
 def callers_of(catalog: Catalog) -> list[Caller]:
     """Every subscription with each of its sources, by each of its credentials and once without any."""
-    products = {(product.id, product.version): product for product in catalog.products}
+    products = {product.reference: product for product in catalog.products}
     rules = {rule.id: rule for rule in catalog.pricing_rules}
-    elements = {key: elements_of(product, rules) for key, product in products.items()}
+    metered = {reference: elements_of(product, rules) for reference, product in products.items()}
+    carried = {source.id: source.elements for source in catalog.sources}
     credentials: dict[str, list[str]] = {}
     for credential in catalog.credentials:
         credentials.setdefault(credential.subscription, []).append(credential.id)
     callers = []
     for subscription in catalog.subscriptions:
-        key = (subscription.product_id, subscription.product_version)
-        sources = products[key].sources or tuple(source.id for source in catalog.sources)
-        for source in sources:
+        for source in products[subscription.product].sources or tuple(carried):
+            kinds = dict(metered[subscription.product])
+            elements = tuple((name, kinds.get(name, "number")) for name in carried[source] or tuple(kinds))
             stated = (("source", source), ("subscription", subscription.id))
-            callers.append(Caller(stated, elements[key]))
+            callers.append(Caller(stated, elements))
             for name in credentials.get(subscription.id, []):
-                callers.append(Caller((*stated, ("credential", name)), elements[key]))
-                callers.append(Caller((("source", source), ("credential", name)), elements[key]))
+                callers.append(Caller((*stated, ("credential", name)), elements))
+                callers.append(Caller((("source", source), ("credential", name)), elements))
     return callers
 
 
@@ -111,16 +117,20 @@ def elements_of(product: Product, rules: dict[str, Any]) -> tuple[tuple[str, str
 
 def _event(rng: random.Random, traffic: Traffic, number: int, caller: Caller) -> Event:
     span = traffic.duration // timedelta(microseconds=1)
-    moment = number * span // traffic.events - rng.randrange(_JITTER_US) if number else 0
-    time = traffic.start + timedelta(microseconds=max(0, moment))
+    jitter = min(_JITTER_US, span // 2)
+    moment = number * (span - jitter) // traffic.events + rng.randrange(jitter)
     return {
         "specversion": "1.0",
         "id": f"{traffic.seed}-{number}",
         "type": "api.request",
-        "time": time.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "time": _time_text(traffic.start + timedelta(microseconds=moment)),
         **dict(caller.attributes),
         "data": _data(rng, caller.elements),
     }
+
+
+def _time_text(moment: datetime) -> str:
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _data(rng: random.Random, elements: tuple[tuple[str, str], ...]) -> dict[str, Any]:
@@ -137,19 +147,19 @@ def _data(rng: random.Random, elements: tuple[tuple[str, str], ...]) -> dict[str
 def _value(rng: random.Random, name: str, kind: str) -> int | str:
     if name == "status":
         return 200 if rng.randrange(100) else rng.choice((404, 429))
-    if name == "region":
-        return rng.choice(_REGIONS)
-    if name == "model":
-        return rng.choice(_MODELS)
+    if name in _CHOICES:
+        return rng.choice(_CHOICES[name])
     if name.endswith("tokens"):
-        return rng.randrange(20, 20 << rng.randrange(8))
-    if name in ("amount", "value", "price"):
+        return rng.randrange(20, 40 << rng.randrange(8))
+    if name.endswith("_gb"):
+        return f"{rng.randrange(20)}.{rng.randrange(1000):03d}"
+    if name.endswith("amount"):
         return f"{rng.randrange(1, 500)}.{rng.randrange(100):02d}"
-    if name in ("seconds", "gigabytes", "gb", "duration"):
-        return f"{rng.randrange(0, 20)}.{rng.randrange(1000):03d}"
-    if kind == "text":
-        return f"{name}-{rng.randrange(200)}"
-    return rng.randrange(1, 40)
+    if name == "images":
+        return rng.randrange(3)
+    if name == "user":
+        return f"user-{rng.randrange(60)}"
+    return f"{name}-{rng.randrange(20)}" if kind == "text" else rng.randrange(1, 40)
 
 
 def _disturbed(rng: random.Random, event: Event, recent: list[bytes]) -> bytes:
@@ -202,6 +212,19 @@ def _from_unknown_source(rng: random.Random, event: Event, recent: list[bytes]) 
     return orjson.dumps({**event, "source": "shadow-service"})
 
 
+def _delayed(rng: random.Random, event: Event, recent: list[bytes]) -> bytes:
+    return _earlier(event, rng.randrange(2, 30))
+
+
+def _much_delayed(rng: random.Random, event: Event, recent: list[bytes]) -> bytes:
+    return _earlier(event, rng.randrange(40, 60))
+
+
+def _earlier(event: Event, days: int) -> bytes:
+    time = datetime.fromisoformat(event["time"]) - timedelta(days=days)
+    return orjson.dumps({**event, "time": _time_text(time)})
+
+
 def _broken(rng: random.Random, event: Event, recent: list[bytes]) -> bytes:
     """A record that cannot be read, each in its own way."""
     number = next(
@@ -231,5 +254,7 @@ _DISTURBANCES: tuple[tuple[int, Callable[[random.Random, Event, list[bytes]], by
     (15, _for_unknown_credential),
     (15, _with_new_credential),
     (10, _from_unknown_source),
+    (12, _delayed),
+    (5, _much_delayed),
     (25, _broken),
 )

@@ -1,0 +1,50 @@
+"""`ratemill explain`: where every number of an event or a line item comes from."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dataflows.connectors.catalog_folder import load_catalog
+from ops.explanation import Explained, Explainer
+from ops.ledger_views import open_ledger
+from ops.output import bullet_list, print_json, say
+
+EXAMPLES = """
+Examples:
+
+    ratemill explain drug-search/01JD3Z0V9 --ledger demo-ledger
+
+    ratemill explain 0-17-0 --ledger demo-ledger
+
+    ratemill explain 0-17 --ledger demo-ledger --json
+"""
+
+
+def run(
+    name: Annotated[
+        str, typer.Argument(metavar="ID", help="A line id (0-17-0), a record (0-17) or an event (source/id, or id).")
+    ],
+    ledger: Annotated[Path, typer.Option(envvar="RATEMILL_LEDGER", help="The ledger's folder.")] = Path("ledger"),
+    catalog: Annotated[
+        Path | None, typer.Option(help="Explain with this catalog instead of the one the ledger was rated with.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print rows and sentences as JSON.")] = False,
+) -> None:
+    """Explain an event or a line item: each number derived in plain sentences."""
+    given = load_catalog(catalog) if catalog is not None else None
+    with open_ledger(ledger) as connection:
+        explained = Explainer(connection, ledger, given).explain(name)
+    if json:
+        print_json([{"kind": one.kind, "row": one.row, "sentences": one.sentences} for one in explained])
+        return
+    for one in explained:
+        _show(one)
+
+
+def _show(one: Explained) -> None:
+    row = one.row
+    title = f"Line {row['line_id']}" if one.kind == "line" else f"Event {row['source']}/{row['event_id']}"
+    say(title)
+    bullet_list(one.sentences)
+    say()

@@ -1,0 +1,113 @@
+"""Finds in a ledger what an id means and hands it to the sentences: a line item, a record, or an event.
+
+>>> _position("0-17")
+(0, 17)
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from dataflows.errors import RatemillError
+from ops.output import as_records
+from ops.rated_before import kept_catalog
+from rating.explain import explain_event, explain_line
+from schemas.catalog import Catalog
+
+Row = Mapping[str, Any]
+
+_FIRST_SIGHT = ("rated", "exempt", "trial", "blocked")
+_POSITION = re.compile(r"([0-9]{1,9})-([0-9]{1,18})", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A row of the ledger and the sentences about it; `kind` is event or line."""
+
+    kind: str
+    row: Row
+    sentences: tuple[str, ...]
+
+
+class Explainer:
+    """Explains what is in one ledger, with one given catalog or with those that the ledger keeps."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, ledger: Path, catalog: Catalog | None) -> None:
+        self._connection = connection
+        self._ledger = ledger
+        self._given = catalog
+
+    def explain(self, name: str) -> list[Explained]:
+        """Everything that carries this id. Raises RatemillError if nothing does."""
+        lines = self._rows("SELECT * FROM line_items WHERE line_id = ?", [name])
+        if lines:
+            return [self._line(line) for line in lines]
+        events = self._events(name)
+        if not events:
+            raise RatemillError(
+                f"nothing in {self._ledger} has the id {name}: give a line id (0-17-0), a record (0-17) or an event"
+                " (source/id)"
+            )
+        return [explained for event in events for explained in self._event(event)]
+
+    def _events(self, name: str) -> list[Row]:
+        position = _position(name)
+        if position is not None:
+            found = self._rows('SELECT * FROM events WHERE partition = ? AND "offset" = ?', list(position))
+            if found:
+                return found
+        by_identity = 'SELECT * FROM events WHERE {} ORDER BY partition, "offset"'
+        found = self._rows(by_identity.format("source || '/' || event_id = ?"), [name])
+        return found or self._rows(by_identity.format("event_id = ?"), [name])
+
+    def _event(self, event: Row) -> list[Explained]:
+        lines = self._rows(
+            'SELECT * FROM line_items WHERE partition = ? AND "offset" = ? ORDER BY length(line_id), line_id',
+            [event["partition"], event["offset"]],
+        )
+        catalog = self._catalog(lines[0]["catalog_digest"] if lines else None)
+        sentences = explain_event(event, lines, self._first_sight(event), catalog)
+        return [Explained("event", event, tuple(sentences)), *(self._line(line) for line in lines)]
+
+    def _line(self, line: Row) -> Explained:
+        found = self._rows(
+            'SELECT * FROM events WHERE partition = ? AND "offset" = ?', [line["partition"], line["offset"]]
+        )
+        catalog = self._catalog(line["catalog_digest"])
+        return Explained("line", line, tuple(explain_line(line, found[0] if found else None, catalog)))
+
+    def _first_sight(self, event: Row) -> Row | None:
+        if event["verdict"] != "duplicate":
+            return None
+        found = self._rows(
+            "SELECT * FROM events WHERE source = ? AND event_id = ? AND list_contains(?, verdict)",
+            [event["source"], event["event_id"], list(_FIRST_SIGHT)],
+        )
+        return found[0] if found else None
+
+    def _catalog(self, digest: str | None) -> Catalog:
+        if self._given is not None:
+            return self._given
+        digest = digest or self._last_digest()
+        kept = kept_catalog(self._ledger, digest) if digest else None
+        if kept is None:
+            raise RatemillError(f"{self._ledger} does not keep the catalog it was rated with: name it with --catalog")
+        return kept
+
+    def _last_digest(self) -> str | None:
+        rows = self._rows("SELECT catalog_digest FROM commits ORDER BY sequence DESC LIMIT 1", [])
+        return rows[0]["catalog_digest"] if rows else None
+
+    def _rows(self, query: str, parameters: Sequence[Any]) -> list[Row]:
+        self._connection.execute(query, list(parameters))
+        columns = [column[0] for column in self._connection.description or []]
+        return list(as_records(columns, self._connection.fetchall()))
+
+
+def _position(name: str) -> tuple[int, int] | None:
+    match = _POSITION.fullmatch(name)
+    return (int(match[1]), int(match[2])) if match else None

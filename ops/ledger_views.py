@@ -1,0 +1,91 @@
+"""`ratemill.duckdb` beside the tables of a ledger: views and macros only, made anew when either changed.
+
+Owns: that file, and opening it. Does not own: the tables, or which of their files are published. The rule: the file is
+built aside and renamed into place, so a reader that has the old one open keeps it, and nobody ever waits for a lock.
+"""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+
+from dataflows.errors import RatemillError
+from dataflows.ledger.published import published_files_sql
+from schemas.ledger import TABLES
+
+DATABASE = "ratemill.duckdb"
+VIEWS = Path(__file__).with_name("views")
+
+
+def view_names() -> tuple[str, ...]:
+    """The tables, then the views over them."""
+    return (*TABLES, *(path.stem for path in _view_files()))
+
+
+@contextlib.contextmanager
+def open_ledger(ledger: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The views of a ledger, for reading; times are shown in UTC."""
+    write_views(ledger)
+    try:
+        connection = duckdb.connect(str(ledger / DATABASE), read_only=True)
+    except duckdb.Error as error:
+        raise RatemillError(f"cannot read {ledger / DATABASE}: {first_line(error)}") from error
+    try:
+        connection.execute("SET TimeZone = 'UTC'")
+        yield connection
+    finally:
+        connection.close()
+
+
+def write_views(ledger: Path) -> None:
+    """Create `ratemill.duckdb`, unless it is there and fits this ledger's place and these views."""
+    _check_is_ledger(ledger)
+    statements = _statements(ledger.resolve())
+    fingerprint = hashlib.sha256("\n".join(statements).encode()).hexdigest()
+    if _fingerprint_of(ledger / DATABASE) == fingerprint:
+        return
+    aside = ledger / f".{DATABASE}.{os.getpid()}"
+    try:
+        with duckdb.connect(str(aside)) as connection:
+            for statement in statements:
+                connection.execute(statement)
+            connection.execute(f"CREATE MACRO ratemill_fingerprint() AS '{fingerprint}'")
+        aside.replace(ledger / DATABASE)
+    except (OSError, duckdb.Error) as error:
+        aside.unlink(missing_ok=True)
+        raise RatemillError(f"cannot write the views to {ledger / DATABASE}: {first_line(error)}") from error
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong, without the lines that point into a query."""
+    return str(error).partition("\n")[0]
+
+
+def _check_is_ledger(ledger: Path) -> None:
+    if not ledger.is_dir():
+        raise RatemillError(f"there is no ledger at {ledger}: the folder does not exist")
+    if not (ledger / "commits").is_dir():
+        raise RatemillError(f"{ledger} is not a ledger: it has no folder `commits`")
+
+
+def _statements(root: Path) -> list[str]:
+    tables = [f"CREATE VIEW {table} AS {published_files_sql(root, table)}" for table in TABLES]
+    return tables + [path.read_text(encoding="utf-8") for path in _view_files()]
+
+
+def _view_files() -> list[Path]:
+    return sorted(VIEWS.glob("*.sql"))
+
+
+def _fingerprint_of(database: Path) -> str | None:
+    if not database.exists():
+        return None
+    try:
+        with duckdb.connect(str(database), read_only=True) as connection:
+            row = connection.execute("SELECT ratemill_fingerprint()").fetchone()
+    except duckdb.Error:
+        return None
+    return str(row[0]) if row else None
