@@ -1,0 +1,5 @@
+"""What the shell says when the world outside fails: one sentence for a person, never a traceback."""
+
+
+class RatemillError(Exception):
+    """Something outside failed or is not as it must be; the message is one sentence that names what and where."""

@@ -1,0 +1,130 @@
+"""What one commit of one writer says of itself: positions, progress, counts per verdict, and a digest that chains.
+
+The rule: what was announced (`received`) must have arrived (`events`); a difference is our bug and stops the flow.
+The digest is over sums that anybody can compute again from the rows in any order, and over the digest before it.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from schemas.ledger import COMMITS
+from schemas.verdicts import VERDICT_LABELS
+
+_WRAP = 1 << 128
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class LanePosition(msgspec.Struct, frozen=True, array_like=True):
+    """How far one input partition is in the ledger: next offset, and progress in microseconds (None: no time yet)."""
+
+    next_offset: int
+    progress: int | None
+    finished: bool = False
+
+
+class WriterState(msgspec.Struct, frozen=True, array_like=True):
+    """What a writer remembers from commit to commit."""
+
+    sequence: int = 0
+    digest: str = ""
+    lanes: dict[int, LanePosition] = {}
+
+    def snapshot(self) -> bytes:
+        """The state as plain bytes, led by their version."""
+        return b"1" + msgspec.json.encode(self)
+
+    @classmethod
+    def load(cls, snapshot: bytes | None) -> "WriterState":
+        """The state that `snapshot` gave; a new one for None."""
+        if snapshot is None:
+            return cls()
+        assert snapshot[:1] == b"1", f"a writer's state of version {snapshot[:1]!r}"
+        return msgspec.json.decode(snapshot[1:], type=cls)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts and sums of the rows of a commit, whatever their order."""
+
+    received: int = 0
+    verdicts: Counter[str] = field(default_factory=Counter)
+    line_items: int = 0
+    sums: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("offset", "content", "quantity", "amount"), 0))
+
+    def add(self, events: pl.DataFrame, line_items: pl.DataFrame) -> None:
+        """Count these rows."""
+        counts = events["verdict"].value_counts()
+        self.verdicts.update(dict(zip(counts["verdict"].to_list(), counts["count"].to_list(), strict=True)))
+        self.line_items += line_items.height
+        content = events["content_digest"].fill_null(0).to_numpy().sum(dtype=np.uint64)
+        self._sum("offset", int(events["offset"].sum()))
+        self._sum("content", int(content))
+        self._sum("quantity", _units(line_items["quantity"]))
+        self._sum("amount", _units(line_items["amount"]))
+
+    def _sum(self, name: str, value: int) -> None:
+        self.sums[name] = (self.sums[name] + value) % _WRAP
+
+    @property
+    def events(self) -> int:
+        """Rows of the table `events`."""
+        return self.verdicts.total()
+
+
+def _units(decimals: pl.Series) -> int:
+    """The sum in units of the last digit, modulo 2^128."""
+    return int(decimals.to_physical().sum() or 0) % _WRAP
+
+
+def commit_row(writer: int, before: WriterState, state: WriterState, tally: Tally, catalog_digest: str) -> pa.Table:
+    """The row of `commits` that turns `before` into `state`."""
+    row = {
+        "writer": writer,
+        "sequence": before.sequence,
+        "progress": _as_time(progress_of(state.lanes.values())),
+        "offsets": msgspec.json.encode({lane: at.next_offset for lane, at in sorted(state.lanes.items())}).decode(),
+        "received": tally.received,
+        "events": tally.events,
+        "line_items": tally.line_items,
+        **{verdict: tally.verdicts[verdict] for verdict in VERDICT_LABELS},
+        "catalog_digest": catalog_digest,
+        "digest": state.digest,
+    }
+    return pa.Table.from_pylist([row], schema=COMMITS)
+
+
+def digest_of(writer: int, before: WriterState, tally: Tally, catalog_digest: str) -> str:
+    """The digest of a commit: SHA-256 over the one before it, its counts and its sums."""
+    content = [
+        before.digest,
+        writer,
+        before.sequence,
+        tally.received,
+        [tally.verdicts[verdict] for verdict in VERDICT_LABELS],
+        tally.line_items,
+        [str(value) for value in tally.sums.values()],
+        catalog_digest,
+    ]
+    return hashlib.sha256(msgspec.json.encode(content)).hexdigest()
+
+
+def progress_of(lanes: Iterable[LanePosition]) -> int | None:
+    """The least progress of the lanes that are not read to their end; when all are, the greatest. None when unknown."""
+    known = list(lanes)
+    reading = [lane.progress for lane in known if not lane.finished]
+    if reading:
+        moments = [moment for moment in reading if moment is not None]
+        return min(moments) if len(moments) == len(reading) else None
+    return max((lane.progress for lane in known if lane.progress is not None), default=None)
+
+
+def _as_time(moment: int | None) -> datetime | None:
+    return None if moment is None else _EPOCH + timedelta(microseconds=moment)

@@ -1,0 +1,171 @@
+"""The folder of a ledger: where everything lies in it, what was fixed when it was made, and its lock.
+
+Owns: `ledger.json` (numbers that may never change), `lock`, and the places of all else. Does not own: which files are
+published (manifest) or what stands in them (writer). The rule: everything that is renamed into place is first complete
+on disk.
+"""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pyarrow.parquet as pq
+
+from dataflows.errors import RatemillError
+from schemas.ledger import TABLES
+
+FORMAT = 1
+
+
+class LedgerShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a ledger was made with and keeps for ever: state and files are dealt by these numbers."""
+
+    format: int
+    key_groups: int
+    writers: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerFolder:
+    """The places inside a ledger's folder; `root` is absolute."""
+
+    root: Path
+
+    @property
+    def pending(self) -> Path:
+        """Files that are not yet published."""
+        return self.root / "pending"
+
+    @property
+    def recovery(self) -> Path:
+        """Bytewax's recovery store."""
+        return self.root / "recovery"
+
+    @property
+    def inputs(self) -> Path:
+        """Which input file is which partition."""
+        return self.root / "inputs.json"
+
+    def table(self, name: str) -> Path:
+        """The published files of a table."""
+        return self.root / name
+
+    def manifest(self, writer: int) -> Path:
+        """Which files of a writer are published, and since when."""
+        return self.root / "manifest" / f"writer-{writer}.json"
+
+
+def open_folder(path: Path, key_groups: int, writers: int) -> LedgerFolder:
+    """The ledger at `path`, made if there is none; its parent folder must exist. Refuses other numbers than its own."""
+    folder = LedgerFolder(path.resolve())
+    with plain_os_errors(f"cannot write the ledger {path}"):
+        if not folder.root.exists() and not folder.root.parent.is_dir():
+            raise RatemillError(f"cannot make the ledger {path}: the folder {folder.root.parent} does not exist")
+        folder.root.mkdir(exist_ok=True)
+        _make_places(folder, writers)
+        wanted = LedgerShape(FORMAT, key_groups, writers)
+        shape = _shape(folder, wanted)
+    if shape.format != FORMAT:
+        raise RatemillError(f"the ledger {path} has format {shape.format}; this version reads format {FORMAT}")
+    for name in ("key_groups", "writers"):
+        if getattr(shape, name) != getattr(wanted, name):
+            raise RatemillError(
+                f"the ledger {path} was made with {name} = {getattr(shape, name)}, which cannot change;"
+                f" the settings say {getattr(wanted, name)}"
+            )
+    return folder
+
+
+def _make_places(folder: LedgerFolder, writers: int) -> None:
+    folder.pending.mkdir(exist_ok=True)
+    folder.manifest(0).parent.mkdir(exist_ok=True)
+    for writer in range(writers):
+        if not folder.manifest(writer).exists():
+            replace_file(folder.manifest(writer), b"[]")
+    for name, schema in TABLES.items():
+        folder.table(name).mkdir(exist_ok=True)
+        # Sorts before every other name: readers take a table's types from it, also while it has no rows.
+        empty = folder.table(name) / "0-schema.parquet"
+        if not empty.exists():
+            aside = folder.pending / f"{name}-schema.parquet"
+            pq.write_table(schema.empty_table(), aside)
+            sync(aside)
+            aside.replace(empty)
+            sync(empty.parent)
+
+
+def _shape(folder: LedgerFolder, wanted: LedgerShape) -> LedgerShape:
+    path = folder.root / "ledger.json"
+    if not path.exists():
+        replace_file(path, msgspec.json.format(msgspec.json.encode(wanted)))
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=LedgerShape)
+    except msgspec.DecodeError as error:
+        raise RatemillError(f"{path} is damaged: {error}") from error
+
+
+@contextmanager
+def locked(folder: LedgerFolder) -> Iterator[None]:
+    """Hold the ledger alone while the block runs; refuses at once if another process holds it."""
+    handle = take_lock(folder, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def take_lock(folder: LedgerFolder, kind: int) -> int:
+    """Lock the ledger (`fcntl.LOCK_EX` or `LOCK_SH`) until the returned descriptor is closed or the process ends."""
+    with plain_os_errors(f"cannot lock the ledger {folder.root}"):
+        handle = os.open(folder.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(handle, kind | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(handle)
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                raise RatemillError(f"the ledger {folder.root} is in use by another process") from error
+            raise
+    return handle
+
+
+@contextmanager
+def plain_os_errors(what: str) -> Iterator[None]:
+    """Turn what the operating system refuses into a sentence that begins with `what`."""
+    try:
+        yield
+    except OSError as error:
+        raise RatemillError(f"{what}: {os_reason(error)}") from error
+
+
+def os_reason(error: OSError) -> str:
+    """Why the operating system refused, with the file's name."""
+    # pyarrow raises OSError without an errno, and only its text tells.
+    if error.errno is None:
+        return str(error).partition("\n")[0]
+    name = f" ({error.filename})" if error.filename else ""
+    return f"{os.strerror(error.errno).lower()}{name}"
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put `content` at `path` so that a reader sees all of the old or all of the new, also after a power cut."""
+    aside = path.with_name(f".{path.name}.aside")
+    with open(aside, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Force a file's content, or a folder's list of names, to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,117 @@
+"""Which files of one writer are published, since when, and until when: the only truth about what a reader may see.
+
+Owns: `manifest/writer-N.json`, replaced as a whole. Does not own: the files it names. The rule: a row of the manifest
+is true for statements that began at `visible_from` or later and before `visible_until` (microseconds since 1970). The
+start of a statement is one number for all the scans in it, so it sees one state of the ledger, whatever happens
+meanwhile; replaced files stay for a grace, so that statements that began before still find them.
+
+>>> later = Manifest([PublishedFile("events", "a", 5, 0, 0, visible_from=100)]).replaced(["a"], [], moment=200)
+>>> later.visible_at(199), later.visible_at(200)
+(['a'], [])
+"""
+
+import time
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+import msgspec
+
+from dataflows.errors import RatemillError
+from dataflows.ledger.folder import replace_file
+
+# A new state is stamped this much ahead, so that the manifest lies in place before its first statement can begin.
+PUBLICATION_MARGIN = 100_000
+
+
+class PublishedFile(msgspec.Struct, frozen=True, kw_only=False):
+    """One file of one table: the commits it holds (first and last sequence) and the statements that may see it."""
+
+    table: str
+    name: str
+    rows: int
+    sequence_first: int
+    sequence_last: int
+    level: int = 0
+    visible_from: int = 0
+    visible_until: int | None = None
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """The files of one writer, live and replaced ones."""
+
+    files: list[PublishedFile]
+
+    @property
+    def next_sequence(self) -> int:
+        """The first commit that is not published."""
+        return max((file.sequence_last + 1 for file in self.files), default=0)
+
+    def live(self, table: str) -> list[PublishedFile]:
+        """The files of a table that nothing has replaced, in the order of their commits."""
+        return sorted(
+            (file for file in self.files if file.table == table and file.visible_until is None),
+            key=lambda file: file.sequence_first,
+        )
+
+    def visible_at(self, moment: int) -> list[str]:
+        """Names of the files that a statement begun at `moment` (microseconds) sees."""
+        return [
+            file.name
+            for file in self.files
+            if file.visible_from <= moment and (file.visible_until is None or moment < file.visible_until)
+        ]
+
+    def replaced(self, old: Collection[str], new: Iterable[PublishedFile], moment: int) -> "Manifest":
+        """From `moment` on, `new` instead of `old` (names).
+
+        A clock that was set back must not hide what is already published: nothing is stamped later than `moment`.
+        """
+        kept = [
+            msgspec.structs.replace(
+                file,
+                visible_from=min(file.visible_from, moment),
+                visible_until=moment if file.name in old else _earlier(file.visible_until, moment),
+            )
+            for file in self.files
+        ]
+        return Manifest(kept + [msgspec.structs.replace(file, visible_from=moment) for file in new])
+
+    def without_expired(self, moment: int) -> tuple["Manifest", list[PublishedFile]]:
+        """The manifest without the files replaced before `moment`, and those files.
+
+        What stands since before then is visible from the beginning, lest a clock set back hide it with its parts gone.
+        """
+        expired = [file for file in self.files if file.visible_until is not None and file.visible_until <= moment]
+        kept = [
+            msgspec.structs.replace(file, visible_from=0) if file.visible_from <= moment else file
+            for file in self.files
+            if file not in expired
+        ]
+        return Manifest(kept), expired
+
+
+def _earlier(until: int | None, moment: int) -> int | None:
+    return None if until is None else min(until, moment)
+
+
+def load(path: Path) -> Manifest:
+    """The manifest at `path`; RatemillError if it is damaged."""
+    try:
+        return Manifest(msgspec.json.decode(path.read_bytes(), type=list[PublishedFile]))
+    except msgspec.DecodeError as error:
+        raise RatemillError(f"the manifest {path} is damaged: {error}") from error
+
+
+def store(path: Path, manifest: Manifest) -> None:
+    """Replace the manifest at `path` as a whole."""
+    replace_file(path, msgspec.json.encode(manifest.files))
+
+
+def now() -> int:
+    """The wall clock in microseconds since 1970."""
+    return time.time_ns() // 1_000
+
+
+def next_moment() -> int:
+    """When a state that is stored now shall become visible."""
+    return now() + PUBLICATION_MARGIN

@@ -1,0 +1,83 @@
+"""Giving the files of a kept commit their public names, and what a writer does first after a crash.
+
+A commit becomes visible by one replacement of the manifest, after all its files have their public names. A crash in
+between leaves public names that no manifest knows: `resume` finds them and ends what was begun.
+"""
+
+import pyarrow.parquet as pq
+
+from dataflows.errors import RatemillError
+from dataflows.ledger import manifest
+from dataflows.ledger.folder import LedgerFolder, sync
+from dataflows.ledger.manifest import Manifest, PublishedFile
+from schemas.ledger import TABLES
+
+
+def file_name(table: str, writer: int, sequence_first: int, sequence_last: int | None = None) -> str:
+    """The name of the file with a table's rows of these commits of a writer."""
+    last = sequence_first if sequence_last is None else sequence_last
+    return f"{table}-w{writer}-{sequence_first:010d}-{last:010d}.parquet"
+
+
+def make_public(folder: LedgerFolder, writer: int, sequence: int) -> list[PublishedFile]:
+    """Move the files of a kept commit to their public places; no manifest names them yet. May be done again."""
+    files = []
+    for table in TABLES:
+        name = file_name(table, writer, sequence)
+        pending, public = folder.pending / name, folder.table(table) / name
+        if pending.exists():
+            pending.replace(public)
+            sync(public.parent)
+        if public.exists():
+            files.append(PublishedFile(table, name, pq.read_metadata(public).num_rows, sequence, sequence))
+    _check_complete(folder, writer, sequence, files)
+    return files
+
+
+def _check_complete(folder: LedgerFolder, writer: int, sequence: int, files: list[PublishedFile]) -> None:
+    rows = {file.table: file.rows for file in files}
+    if "commits" in rows:
+        place = folder.table("commits") / file_name("commits", writer, sequence)
+        said = pq.read_table(place, columns=["events", "line_items"], partitioning=None).to_pylist()[0]
+        if said == {"events": rows.get("events", 0), "line_items": rows.get("line_items", 0)}:
+            return
+    raise RatemillError(
+        f"the ledger {folder.root} is damaged: files of commit {sequence} of writer {writer} are missing or incomplete"
+    )
+
+
+def resume(folder: LedgerFolder, writer: int, sequence: int) -> Manifest:
+    """Publish every commit below `sequence`, remove every trace of later ones, and give the manifest. May be repeated.
+
+    RatemillError if more was published than the recovery store knows of: then the store is not this ledger's.
+    """
+    state = manifest.load(folder.manifest(writer))
+    if state.next_sequence > sequence:
+        raise RatemillError(
+            f"the ledger {folder.root} has {state.next_sequence} commits of writer {writer}, but its recovery store"
+            f" knows of {sequence}: the folder {folder.recovery} is not the one the ledger was written with"
+        )
+    kept = [file for number in range(state.next_sequence, sequence) for file in make_public(folder, writer, number)]
+    if kept:
+        state = state.replaced([], kept, manifest.next_moment())
+        manifest.store(folder.manifest(writer), state)
+    _remove_unknown(folder, writer, state)
+    return state
+
+
+def _remove_unknown(folder: LedgerFolder, writer: int, state: Manifest) -> None:
+    known = {file.name for file in state.files}
+    for table in TABLES:
+        for place in (folder.pending, folder.table(table)):
+            for path in place.glob(f"{table}-w{writer}-*"):
+                if path.name not in known:
+                    path.unlink()
+
+
+def store_without_expired(folder: LedgerFolder, writer: int, state: Manifest, grace: int) -> Manifest:
+    """Store the manifest without files replaced more than `grace` microseconds ago, then delete those files."""
+    state, expired = state.without_expired(manifest.now() - grace)
+    manifest.store(folder.manifest(writer), state)
+    for file in expired:
+        (folder.table(file.table) / file.name).unlink(missing_ok=True)
+    return state

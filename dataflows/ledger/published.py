@@ -1,0 +1,53 @@
+"""Reading what is published and nothing else, in SQL for DuckDB and as files for us.
+
+A statement sees the state of the ledger at its own start. DuckDB expands the file pattern after that moment and reads
+the manifest later still; both only ever hold more than the state needs, and the filter takes exactly that state.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from dataflows.ledger import manifest
+from schemas.ledger import TABLES
+
+_COLUMNS = (
+    "{'table': 'VARCHAR', 'name': 'VARCHAR', 'rows': 'BIGINT', 'sequence_first': 'BIGINT', 'sequence_last': 'BIGINT',"
+    " 'level': 'INTEGER', 'visible_from': 'BIGINT', 'visible_until': 'BIGINT'}"
+)
+_STATEMENT = """\
+SELECT * FROM read_parquet({pattern})
+WHERE filename IN (
+    SELECT {folder} || name FROM read_json({manifests}, format = 'array', columns = {columns})
+    WHERE "table" = {table}
+        AND visible_from <= epoch_us(transaction_timestamp())
+        AND (visible_until IS NULL OR epoch_us(transaction_timestamp()) < visible_until)
+)"""
+
+
+def published_files_sql(root: Path, table: str) -> str:
+    """A SELECT over the published rows of a ledger's table, consistent within a statement and within a transaction."""
+    assert table in TABLES, table
+    place = str(root.resolve() / table) + "/"
+    return _STATEMENT.format(
+        pattern=_quoted(_literal(place) + "*.parquet"),
+        folder=_quoted(place),
+        manifests=_quoted(_literal(str(root.resolve() / "manifest")) + "/*.json"),
+        columns=_COLUMNS,
+        table=_quoted(table),
+    )
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _literal(path: str) -> str:
+    """A path in which DuckDB's pattern characters stand for themselves."""
+    return "".join(f"[{char}]" if char in "*?[" else char for char in path)
+
+
+def live_files(root: Path, table: str) -> Iterator[Path]:
+    """The files that hold every published row of a table once, whoever began to read when; for the ledger's own use."""
+    for path in sorted((root / "manifest").glob("*.json")):
+        for file in manifest.load(path).live(table):
+            yield root / table / file.name

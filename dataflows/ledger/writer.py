@@ -1,0 +1,82 @@
+"""One writer of the ledger: rows go aside, a commit seals them, the next commit publishes the one before.
+
+Owns: the writer's files and its manifest. Does not own: when a commit happens, or which rows it gets (the engine says).
+The rule: a file with a public name belongs to a commit that can never be undone. `seal` only proves that the commit
+*before* was kept, so that one is published then; after a crash, `resume` publishes what was kept and removes the rest.
+"""
+
+import polars as pl
+
+from dataflows.ledger import manifest
+from dataflows.ledger.commit import LanePosition, Tally, WriterState, commit_row, digest_of
+from dataflows.ledger.compaction import Housekeeping, merge, plan_compaction
+from dataflows.ledger.folder import LedgerFolder, sync
+from dataflows.ledger.publication import file_name, make_public, resume, store_without_expired
+from dataflows.ledger.tables import TableFile
+from schemas.ledger import TABLES
+
+
+class LedgerWriter:
+    """The commits of one writer, from the state of its last kept commit (`WriterState.snapshot`; None for none)."""
+
+    def __init__(
+        self, folder: LedgerFolder, writer: int, snapshot: bytes | None, catalog_digest: str, keeping: Housekeeping
+    ) -> None:
+        self._folder = folder
+        self._writer = writer
+        self._catalog_digest = catalog_digest
+        self._keeping = keeping
+        self._state = WriterState.load(snapshot)
+        self._manifest = resume(folder, writer, self._state.sequence)
+        self._files: dict[str, TableFile] = {}
+        self._tally = Tally()
+        self._lanes: dict[int, LanePosition] = {}
+
+    def append(self, events: pl.DataFrame, line_items: pl.DataFrame) -> None:
+        """Add rows of `events` and `line_items` to the open commit; they reach the disk group by group."""
+        self._tally.add(events, line_items)
+        for table, rows in (("events", events), ("line_items", line_items)):
+            if rows.height:
+                self._file(table).append(rows)
+
+    def announce(self, received: int, partition: int, position: LanePosition) -> None:
+        """Say that `received` records come in the open commit, up to a position of an input partition."""
+        self._tally.received += received
+        self._lanes[partition] = position
+
+    def seal(self) -> bytes:
+        """Close the open commit and give the state after it; publishes the commit before. Without news, only that."""
+        before = self._state
+        if self._lanes:
+            assert self._tally.received == self._tally.events, (
+                f"writer {self._writer}, commit {before.sequence}: {self._tally.received} records were announced,"
+                f" {self._tally.events} arrived"
+            )
+            digest = digest_of(self._writer, before, self._tally, self._catalog_digest)
+            after = WriterState(before.sequence + 1, digest, before.lanes | self._lanes)
+            row = commit_row(self._writer, before, after, self._tally, self._catalog_digest)
+            self._file("commits").append_arrow(row)
+            for file in self._files.values():
+                file.close()
+            sync(self._folder.pending)
+            self._state, self._files, self._lanes, self._tally = after, {}, {}, Tally()
+        self._publish(before.sequence)
+        return self._state.snapshot()
+
+    def _file(self, table: str) -> TableFile:
+        if table not in self._files:
+            path = self._folder.pending / file_name(table, self._writer, self._state.sequence)
+            self._files[table] = TableFile(table, path)
+        return self._files[table]
+
+    def _publish(self, sequence: int) -> None:
+        """Publish the commits below `sequence`, merge small files, let go of replaced ones."""
+        first = self._manifest.next_sequence
+        new = [file for number in range(first, sequence) for file in make_public(self._folder, self._writer, number)]
+        plans = [plan for table in TABLES if (plan := plan_compaction(self._manifest.live(table), self._keeping))]
+        if new or plans:
+            merged = [merge(self._folder, self._writer, plan) for plan in plans]
+            replaced = {file.name for plan in plans for file in plan}
+            state = self._manifest.replaced(replaced, [*new, *merged], manifest.next_moment())
+            grace = round(self._keeping.replaced_files_grace * 1_000_000)
+            self._manifest = store_without_expired(self._folder, self._writer, state, grace)

@@ -1,0 +1,94 @@
+"""Bytewax's recovery store, made safe: snapshots of epochs that never committed are removed before every start.
+
+Bytewax 0.21.1 leaves such snapshots in its store and a later resume loads them, although the source replays their
+events: those are counted twice. The rule: before a flow starts, with all its processes stopped, every snapshot of the
+resume epoch or later goes. See docs/decisions/0011-recovery-cleaning.md.
+
+Owns: the resume epoch as Bytewax computes it, the cleaning, and reading kept states. Only the SQLite files of version
+0.21.1 are known to this module, which is why that version is pinned.
+"""
+
+import pickle
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from bytewax.recovery import init_db_dir
+
+from dataflows.errors import RatemillError
+from dataflows.ledger.folder import sync
+
+# One per host: each further one costs fsyncs in every epoch and wins nothing.
+_RECOVERY_PARTITIONS = 1
+
+
+def make_store(folder: Path) -> None:
+    """An empty recovery store at `folder`, unless there is one; complete or not there at all."""
+    if folder.exists():
+        return
+    aside = folder.with_name(f".{folder.name}.aside")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    init_db_dir(aside, _RECOVERY_PARTITIONS)
+    aside.replace(folder)
+    sync(folder.parent)
+
+
+def clean_store(folder: Path) -> int:
+    """Remove the snapshots of epochs that never committed, and give their number. No process may use the store."""
+    with _reading(folder):
+        epoch = resume_epoch(folder)
+        return sum(_remove_from(path, epoch) for path in _partitions(folder))
+
+
+def resume_epoch(folder: Path) -> int:
+    """The epoch at which Bytewax will resume: the least frontier over the workers of the last execution; 1 if none."""
+    execution = max(((number, workers, start) for number, workers, start in _rows(folder, _EXECUTIONS)), default=None)
+    if execution is None:
+        return 1
+    number, workers, start = execution
+    frontiers = dict.fromkeys(range(workers), start)
+    for of_execution, worker, frontier in _rows(folder, _FRONTIERS):
+        if of_execution == number:
+            frontiers[worker] = max(frontiers[worker], frontier)
+    return min(frontiers.values())
+
+
+def kept_states(folder: Path, step_id: str) -> dict[str, bytes]:
+    """The last committed state of every key of a step, of a store that has been cleaned."""
+    states: dict[str, tuple[int, bytes | None]] = {}
+    with _reading(folder):
+        for step, key, epoch, change in _rows(folder, _SNAPSHOTS):
+            if step == step_id and (key not in states or epoch > states[key][0]):
+                states[key] = epoch, change
+    return {key: pickle.loads(change) for key, (_, change) in states.items() if change is not None}  # noqa: S301 (ours)
+
+
+_EXECUTIONS = "SELECT ex_num, worker_count, resume_epoch FROM exs"
+_FRONTIERS = "SELECT ex_num, worker_index, worker_frontier FROM fronts"
+_SNAPSHOTS = "SELECT step_id, state_key, snap_epoch, ser_change FROM snaps"
+
+
+def _rows(folder: Path, query: str) -> Iterator[tuple]:
+    for path in _partitions(folder):
+        with closing(sqlite3.connect(path)) as store:
+            yield from store.execute(query)
+
+
+def _partitions(folder: Path) -> list[Path]:
+    return sorted(folder.glob("part-*.sqlite3"))
+
+
+def _remove_from(path: Path, epoch: int) -> int:
+    with closing(sqlite3.connect(path)) as store, store:
+        return store.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (epoch,)).rowcount
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise RatemillError(f"cannot use the recovery store {folder}: {error}") from error
