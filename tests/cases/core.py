@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from dataflows.steps.decode import decode
+from rating.batch import key_group_of
 from rating.catalog import CompiledCatalog
 from rating.engine import GroupState, LaneState, RatingSettings, admit, rate
 from tests.oracle.oracle import Rated, RatedLine
@@ -58,7 +59,12 @@ class Core:
 
     def remembered(self, number: int) -> pl.DataFrame:
         """The ledger's events from which the key group's duplicate index is rebuilt."""
-        return pl.concat(self.events)
+        events = pl.concat(self.events)
+        groups = [
+            subscription is not None and key_group_of(subscription, self.settings.key_groups) == number
+            for subscription in events["subscription_id"].to_list()
+        ]
+        return events.filter(pl.Series(groups, dtype=pl.Boolean))
 
     def rated(self) -> dict[tuple[int, int], Rated]:
         """What became of each record, by its partition and offset."""

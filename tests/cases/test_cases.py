@@ -9,9 +9,23 @@ from tests.cases.checking import differences
 from tests.cases.notation import Case, read_cases
 
 CASES = [case for path in sorted(Path(__file__).parent.glob("*.case")) for case in read_cases(path)]
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.place} {case.title}")
+SHORT = [case for case in CASES if len(case.records) < 1000]
 
 
-@every_case
-def test_case_with_the_oracle(case: Case):
+def every_case(cases: list[Case] = CASES) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("case", cases, ids=lambda case: f"{case.place} {case.title}")
+
+
+@every_case()
+def test_with_the_oracle(case: Case):
     assert differences(case, raters.rate_with_oracle(case)) == []
+
+
+@every_case()
+def test_with_the_core(case: Case):
+    assert differences(case, raters.rate_with_core(case)) == []
+
+
+@every_case(SHORT)
+def test_with_the_core_in_batches_of_one(case: Case):
+    assert differences(case, raters.rate_with_core_one_by_one(case)) == []

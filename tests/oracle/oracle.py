@@ -54,7 +54,9 @@ class Oracle:
         expand: Callable[[Any, Any], Any],
         lateness: timedelta | None = None,
         skew: timedelta | None = timedelta(minutes=5),
+        scope: Callable[[str], int] = lambda subscription: 0,
     ) -> None:
+        """`scope` is the part of the duplicate index that a subscription's events are looked up in."""
         rules = {rule.id: rule for rule in catalog.pricing_rules}
         self.products = {(product.id, product.version): product for product in catalog.products}
         self.charges = {key: expand(product, rules).charges for key, product in self.products.items()}
@@ -62,9 +64,9 @@ class Oracle:
         self.credentials = {credential.id: credential.subscription for credential in catalog.credentials}
         self.subscribers = {subscriber.email for subscriber in catalog.subscribers}
         self.zones = {organization.id: organization.timezone for organization in catalog.organizations}
-        self.lateness, self.skew = lateness, skew
+        self.lateness, self.skew, self.scope = lateness, skew, scope
         self.lanes: dict[int, Lane] = {}
-        self.seen: set[tuple[str, str]] = set()
+        self.seen: set[tuple[int, str, str]] = set()
         self.counters: dict[tuple[str, str, str, datetime], Counter] = {}
 
     def rate_all(self, records: Sequence[tuple[int, bytes, datetime | None]]) -> list[Rated]:
@@ -146,7 +148,7 @@ class Oracle:
         return measures
 
     def _settle(self, event: Event, time: datetime, subscription: Any, measures: Any) -> Rated:
-        identity = (event.source, event.id)
+        identity = (self.scope(subscription.id), event.source, event.id)
         if identity in self.seen:
             return Rated("duplicate", None, subscription.id)
         self.seen.add(identity)

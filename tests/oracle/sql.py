@@ -153,8 +153,13 @@ def _like(text: str, pattern: str) -> bool:
 
 
 def _texts(tree: exp.Expression) -> set[str]:
-    """The columns that stand beside a text, or inside a text function: they are read as text, all others as numbers."""
-    texts: set[str] = set()
+    """The columns that are read as text, all others are numbers: those beside a text or inside a text function.
+
+    Of a column that is only asked whether it IS NULL, a text is as good as a number.
+    """
+    inside = [name_of(node.this) for node in tree.find_all(exp.Is) if isinstance(node.this, exp.Column)]
+    columns = [name_of(column) for column in tree.find_all(exp.Column)]
+    texts = {name for name in inside if inside.count(name) == columns.count(name)}
     for node in tree.walk():
         if isinstance(node, (exp.Lower, exp.Upper, exp.Length, exp.Like)):
             texts |= {name_of(column) for column in node.find_all(exp.Column)}
