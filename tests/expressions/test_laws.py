@@ -7,7 +7,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rating.expressions import ExpressionError, compile_boolean, compile_number
+from rating.expressions.bounds import bounds
+from rating.expressions.expression import _ranges
 from rating.expressions.like import matches, parse_pattern, regular_expression
+from rating.expressions.nodes import OneOf, Quotient, walk
+from rating.expressions.rows import row_value
 from tests.expressions import naive
 from tests.expressions.evaluation import Text, both_ways, columns
 
@@ -114,6 +118,38 @@ def test_a_condition_is_what_exact_fractions_give(tree, batch):
     compiled = compile_boolean(naive.sql(tree))
     expected = [naive.compute(tree, event) is True for event in batch]
     assert both_ways(compiled, [as_given(event) for event in batch]) == expected
+
+
+@settings(max_examples=300)
+@given(numbers_of(3), batches)
+@example(("-", ("name", "n1"), ("name", "n2")), [{"n1": Fraction(1), "n2": Fraction(-5)}])
+def test_nothing_on_the_way_passes_its_bounds(tree, batch):
+    try:
+        compiled = compile_number(naive.sql(tree))
+    except ExpressionError:
+        return
+    given_events = [as_given(event) for event in batch]
+    by_element = {leaf: columns(compiled, given_events)[leaf.name, leaf.kind] for leaf in compiled._leaves}
+    ranges = _ranges(by_element)
+    for node in walk(compiled._root):
+        reached = bounds(node, ranges)
+        for row in range(len(batch)):
+            found = row_value(node, {leaf: column[row] for leaf, column in by_element.items()})
+            if isinstance(found, int) and not isinstance(found, bool):
+                assert reached.low <= found <= reached.high
+                assert abs(found) <= reached.widest
+            passed = _passed_through(node, {leaf: column[row] for leaf, column in by_element.items()})
+            assert passed <= reached.widest
+
+
+def _passed_through(node, event) -> int:
+    """The largest magnitude that the columns hold while computing this node from its parts."""
+    match node:
+        case Quotient(value, divisor, _):
+            return 2 * (abs(row_value(value, event) or 0) + divisor)
+        case OneOf(_, members):
+            return max(abs(member) if isinstance(member, int) else 0 for member in members)
+    return 0
 
 
 @settings(max_examples=100)

@@ -194,6 +194,28 @@ def test_constants_beyond_128_bits_are_exact():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_one_large_number_of_either_sign_is_enough(sign):
+    events = [{"a": f"{sign}{LARGEST}", "b": LARGEST, "c": LARGEST}]
+    assert numbers("a * b * c", *events) == [INEXACT]
+    assert numbers("a * b * c / 1e19 / 1e19 / 1e19", {"a": f"{sign}1e19", "b": "1e19", "c": "1e19"}) == [
+        int(f"{sign}1")
+    ]
+
+
+@pytest.mark.parametrize("text", ["round(bytes / 1073741824, 3)", "input + 4 * output", "ceil(seconds / 60) * 1.25"])
+def test_usual_formulas_stay_in_columns_for_any_usual_number(text):
+    trillion = 10**12 * 10**6
+    assert compile_number(text)._safe[0] > trillion
+
+
+def test_not_like():
+    events = {"t": Text("gpt-4")}, {"t": Text("claude")}, {"t": Text("g%")}, {}
+    assert truths("t NOT LIKE 'gpt-%'", *events) == [False, True, True, False]
+    assert truths("NOT t LIKE 'gpt-%'", *events) == [False, True, True, False]
+    assert truths("t NOT LIKE 'g!%' ESCAPE '!'", *events) == [True, True, False, False]
+
+
 def test_a_large_number_does_not_disturb_its_neighbours():
     events = [{"a": i, "b": 2} for i in range(50)]
     events[17] = {"a": LARGEST, "b": LARGEST}
