@@ -6,13 +6,14 @@ Subscriptions, products and charges are rows; a number that names one of them is
 
 import hashlib
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 import polars as pl
+import xxhash
 
 from rating.expand import ExpandedCharge, expand
 from rating.expressions import Expression, compile_boolean, compile_number
@@ -32,7 +33,8 @@ class Subscriptions:
     """All subscriptions: `start`, `end` (exclusive; ENDLESS if open) and `trial_end` in microseconds UTC.
 
     `end` is the effective one: the earliest of the `stated_end`, the cancellation, and the end of the test hour.
-    `id_hash` (uint32) is the CRC-32 of the id, which decides the key group.
+    `id_hash` (uint32) is the CRC-32 of the id, which decides the key group. `hashes` (n, 2) uint64 tell counters of
+    unique meters apart; without such meters it has no rows.
     """
 
     ids: pl.Series
@@ -42,6 +44,7 @@ class Subscriptions:
     stated_end: Times
     trial_end: Times
     id_hash: npt.NDArray[np.uint32]
+    hashes: npt.NDArray[np.uint64]
     subscriber: pl.Series
     organization: pl.Series
     clocks: PeriodClocks
@@ -66,7 +69,11 @@ class Products:
 
 @dataclass(frozen=True, slots=True)
 class Charges:
-    """All charges of all products, grouped by product: `program` is the row of `programs`; `aggregation` is its word."""
+    """All charges of all products, grouped by product.
+
+    `program` is the row of `programs`; `aggregations` has the meters' words. `hashes` (n, 2) uint64 stay the same as long
+    as product version and charge keep their ids.
+    """
 
     ids: tuple[str, ...]
     product: Index
@@ -75,6 +82,7 @@ class Charges:
     program: Index
     programs: tuple[Program, ...]
     multiplied: npt.NDArray[np.bool_]
+    hashes: npt.NDArray[np.uint64]
     prices: PriceTable
 
 
@@ -100,12 +108,12 @@ def compile_catalog(catalog: Catalog) -> CompiledCatalog:
     """The columns of a catalog that passed the lint."""
     rules = {rule.id: rule for rule in catalog.pricing_rules}
     expanded = [expand(product, rules).charges for product in catalog.products]
-    charges = _charges(expanded)
+    charges = _charges(catalog.products, expanded)
     rows = {subscription.id: row for row, subscription in enumerate(catalog.subscriptions)}
     return CompiledCatalog(
         digest=_digest(catalog),
         elements=tuple(sorted({name for program in charges.programs for name in program.elements})),
-        subscriptions=_subscriptions(catalog),
+        subscriptions=_subscriptions(catalog, tells_values_apart="unique" in charges.aggregations),
         products=_products(catalog, expanded),
         charges=charges,
         subscription_rows=rows,
@@ -157,7 +165,7 @@ def _products(catalog: Catalog, expanded: Sequence[Sequence[ExpandedCharge]]) ->
     )
 
 
-def _charges(expanded: Sequence[Sequence[ExpandedCharge]]) -> Charges:
+def _charges(products: Sequence[Product], expanded: Sequence[Sequence[ExpandedCharge]]) -> Charges:
     charges = [charge for own in expanded for charge in own]
     wanted = [_program(charge) for charge in charges]
     programs = tuple(dict.fromkeys(wanted))
@@ -171,8 +179,16 @@ def _charges(expanded: Sequence[Sequence[ExpandedCharge]]) -> Charges:
         program=np.array([number[program] for program in wanted], np.int64),
         programs=programs,
         multiplied=np.array(multiplied, np.bool_),
+        hashes=_stable_hashes(
+            f"{product.reference}\n{charge.id}" for product, own in zip(products, expanded, strict=True) for charge in own
+        ),
         prices=compile_prices([charge.price for charge in charges], multiplied),
     )
+
+
+def _stable_hashes(names: Iterable[str]) -> npt.NDArray[np.uint64]:
+    digests = b"".join(xxhash.xxh3_128_digest(name.encode()) for name in names)
+    return np.frombuffer(digests, np.uint64).reshape(-1, 2)
 
 
 def _program(charge: ExpandedCharge) -> Program:
@@ -199,7 +215,7 @@ def _where(rule: PricingRule) -> Expression | None:
     return None if rule.where is None else compile_boolean(rule.where)
 
 
-def _subscriptions(catalog: Catalog) -> Subscriptions:
+def _subscriptions(catalog: Catalog, *, tells_values_apart: bool) -> Subscriptions:
     product_rows = {product.reference: row for row, product in enumerate(catalog.products)}
     subscriptions = catalog.subscriptions
     product = np.array([product_rows[subscription.product] for subscription in subscriptions], np.int64)
@@ -214,6 +230,7 @@ def _subscriptions(catalog: Catalog) -> Subscriptions:
         stated_end=_stated_ends(catalog),
         trial_end=start + np.array([_trial_length(entry) for entry in catalog.products], np.int64)[product],
         id_hash=np.fromiter((zlib.crc32(name.encode()) for name in ids), np.uint32, len(ids)),
+        hashes=_stable_hashes(ids if tells_values_apart else ()),
         subscriber=pl.Series([subscription.subscriber for subscription in subscriptions], dtype=pl.String),
         organization=pl.Series([subscription.organization for subscription in subscriptions], dtype=pl.String),
         clocks=clocks,

@@ -35,6 +35,10 @@ class _Step:
     as_of: datetime | None
     unusable: Collection[tuple[str, str]]
 
+    def may_be_invalid(self, section: str, name: str) -> bool:
+        """Whether the new catalog may hold this item as one that is told to be invalid."""
+        return (section, name) in self.unusable or (section, "*") in self.unusable
+
 
 def compare(
     new: Catalog, old: Catalog, as_of: datetime | None = None, unusable: Collection[tuple[str, str]] = frozenset()
@@ -59,7 +63,7 @@ def _removed_products(step: _Step) -> Iterator[Problem]:
     kept = {product.reference for product in step.new.products}
     products = {product.reference: product for product in step.old.products}
     for index, product in enumerate(step.old.products):
-        if product.reference in kept or ("products", product.reference) in step.unusable:
+        if product.reference in kept or step.may_be_invalid("products", product.reference):
             continue
         pinned = (one for one in step.old.subscriptions if one.product == product.reference)
         active = [one.id for one in pinned if _is_active(one, products, step.as_of)]
@@ -185,7 +189,7 @@ def _subscription_changes(step: _Step) -> Iterator[Problem]:
     news = {one.id: (index, one) for index, one in enumerate(step.new.subscriptions)}
     products = {product.reference: product for product in step.old.products}
     for old_index, old in enumerate(step.old.subscriptions):
-        if ("subscriptions", old.id) in step.unusable or not _has_begun(old, step):
+        if step.may_be_invalid("subscriptions", old.id) or not _has_begun(old, step):
             continue
         if old.id not in news:
             if _is_active(old, products, step.as_of):

@@ -209,6 +209,23 @@ class DuplicateIndex:
         for bucket in [number for number in self._buckets if not self._reaches(number, oldest)[0]]:
             del self._buckets[bucket]
 
+    def to_bytes(self) -> bytes:
+        """The identities held, without positions and times, as plain bytes: for values, which have neither."""
+        runs = [run for own in self._buckets.values() for run in own]
+        return b"".join([*(run.high.tobytes() for run in runs), *(run.check.tobytes() for run in runs)])
+
+    @classmethod
+    def from_bytes(cls, stored: bytes) -> "DuplicateIndex":
+        """An endless index that holds the identities that `to_bytes` gave, all at position 0."""
+        index = cls(None)
+        count = len(stored) // (np.dtype(np.uint64).itemsize + np.dtype(np.uint32).itemsize)
+        if count:
+            high = np.frombuffer(stored, np.uint64, count)
+            check = np.frombuffer(stored, np.uint32, offset=high.nbytes)
+            none = np.zeros(count, np.int64)
+            index.remember(Sightings(np.stack([check.astype(np.uint64) << np.uint64(32), high], axis=1), none, none))
+        return index
+
     def _rebuild_filter(self) -> None:
         self._filter.grow(len(self))
         for runs in self._buckets.values():

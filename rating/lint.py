@@ -39,7 +39,8 @@ _ID_KEYS = {"subscribers": "email"}
 def lint(catalog: Catalog, unusable: Collection[tuple[str, str]] = frozenset()) -> tuple[Problem, ...]:
     """Every problem of a catalog, in the order of its sections.
 
-    `unusable` holds (section, id) of items that exist but did not become models: references to them are sound.
+    `unusable` holds (section, id) of items that exist but did not become models: references to them are sound. The id
+    "*" stands for an item whose very id is broken: any reference into its section may mean it.
     """
     names = _Names(catalog, unusable)
     return (
@@ -81,7 +82,7 @@ class _Names:
 
     def unknown(self, section: str, kind: str, name: str | None, path: Path) -> Iterator[Problem]:
         """A problem when the name is not one of the section's."""
-        if name is None or name in self.known[section]:
+        if name is None or name in self.known[section] or "*" in self.known[section]:
             return
         near = ""
         if len(self.known[section]) <= self.comparisons_left:
@@ -98,7 +99,7 @@ def _subscriber_problems(catalog: Catalog, names: _Names) -> Iterator[Problem]:
 
 
 def _products(catalog: Catalog, names: _Names) -> Iterator[Problem]:
-    sources = {source.id: source for source in catalog.sources}
+    sources = {source.id: source for source in reversed(catalog.sources)}
     rules = {rule.id: rule for rule in catalog.pricing_rules}
     for index, product in enumerate(catalog.products):
         path: Path = ("products", index)
@@ -136,7 +137,7 @@ def _versions(products: Iterable[Product]) -> dict[str, list[str]]:
 
 
 def _pinned_product(one: Subscription, names: _Names, versions: dict[str, list[str]], path: Path) -> Iterator[Problem]:
-    if one.product in names.known["products"]:
+    if not names.known["products"].isdisjoint((one.product, "*")):
         return
     there = versions.get(one.product_id)
     if there:

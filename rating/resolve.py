@@ -78,8 +78,10 @@ class Resolved:
 def resolve(
     lane: LaneState, batch: DecodedBatch, catalog: CompiledCatalog, lateness: int | None, skew: int | None
 ) -> tuple[LaneState, Resolved]:
-    """Finds each record's times and subscription, and decides what is rejected, late or parked by these alone."""
-    lane = LaneState(lane.latest_time, dict(lane.credentials))
+    """Finds each record's times and subscription, and decides what is rejected, late or parked by these alone.
+
+    The given lane is consumed: it goes on as the one returned.
+    """
     resolved = _with_times(lane, batch)
     if batch.record_times is not None and skew is not None:
         ahead = resolved.event_time > resolved.record_time + skew

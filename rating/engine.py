@@ -1,0 +1,162 @@
+"""The recipe of rating, in the order in which things happen to a batch.
+
+`admit` is the stateless half, a whole batch of one lane at a time: resolve → lateness → filters and meters → period →
+split by key group. `rate` is the stateful half, per key group: what was applied already → duplicates → running usage.
+`assemble` prices any number of rated shares at once: slices → lines and verdicts, as rows of the ledger.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from rating import rows
+from rating.batch import DecodedBatch
+from rating.catalog import CompiledCatalog
+from rating.dedupe import Sightings, hash_identities, pack_positions
+from rating.fold import fold
+from rating.measures import Pairs, event_columns, measure
+from rating.prices import Index
+from rating.resolve import LaneState, resolve
+from rating.rows import Outcome, Rated
+from rating.state import GroupState
+from rating.wide import Wide
+from schemas.verdicts import Verdict
+
+__all__ = ["Admitted", "GroupState", "LaneState", "Outcome", "Rated", "RatingSettings", "Share", "admit", "assemble", "rate"]
+
+
+@dataclass(frozen=True, slots=True)
+class RatingSettings:
+    """What a deployment chooses once: `key_groups`; `lateness` and `skew` in microseconds (None: unlimited)."""
+
+    key_groups: int = 16
+    lateness: int | None = None
+    skew: int | None = 300_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One key group's part of a batch, in the order of the log: events still to be rated, and what charges measure of them.
+
+    `events` has the columns of `measures.event_columns`; `identity` (n, 2) uint64; `pairs.event` counts within the share.
+    """
+
+    partition: int
+    events: pl.DataFrame
+    identity: Wide
+    pairs: Pairs
+
+    @property
+    def height(self) -> int:
+        """The number of events."""
+        return len(self.events)
+
+    @property
+    def last_offset(self) -> int:
+        """The offset of the last event."""
+        return int(self.events["offset"][-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A batch after its stateless half: `settled` are ledger rows of `events` that are decided; the shares are not.
+
+    `record_time` is the lane's progress in microseconds UTC; `received` counts the records.
+    """
+
+    partition: int
+    next_offset: int
+    record_time: int
+    received: int
+    settled: pl.DataFrame
+    shares: tuple[tuple[int, Share], ...]
+
+
+def admit(
+    lane: LaneState, batch: DecodedBatch, catalog: CompiledCatalog, settings: RatingSettings
+) -> tuple[LaneState, Admitted]:
+    """Decides what can be decided of each record by itself, and splits the rest by key group. The lane is consumed."""
+    lane, resolved = resolve(lane, batch, catalog, settings.lateness, settings.skew)
+    pairs = measure(batch, resolved, catalog)
+    events = event_columns(batch, resolved)
+    open_rows = np.flatnonzero(resolved.verdict <= Verdict.BLOCKED)
+    settled = events if not len(open_rows) else events.filter(resolved.verdict > Verdict.BLOCKED)
+    admitted = Admitted(
+        batch.partition,
+        batch.next_offset,
+        lane.latest_time if batch.record_times is None or not len(events) else int(resolved.record_time.max()),
+        len(events),
+        rows.event_rows(settled, batch.partition, catalog),
+        _split(batch.partition, events, open_rows, pairs, catalog, settings.key_groups),
+    )
+    return lane, admitted
+
+
+def _split(
+    partition: int, events: pl.DataFrame, open_rows: Index, pairs: Pairs, catalog: CompiledCatalog, key_groups: int
+) -> tuple[tuple[int, Share], ...]:
+    """One gather sorts all columns by key group; the shares are slices of it."""
+    if not len(open_rows):
+        return ()
+    group_of_row = np.zeros(len(events), np.uint16)
+    owner = events["subscription"].to_numpy()[open_rows]
+    group_of_row[open_rows] = catalog.subscriptions.id_hash[owner] % np.uint32(key_groups)
+    order = open_rows[np.argsort(group_of_row[open_rows], kind="stable")]
+    ordered = events[order]
+    identity = hash_identities(ordered["event_id"], ordered["source"])
+    place = np.zeros(len(events), np.int64)
+    place[order] = np.arange(len(order))
+    pair_groups = group_of_row[pairs.event]
+    pairs = pairs.take(np.argsort(pair_groups, kind="stable"))
+    groups, starts, counts = np.unique(group_of_row[order], return_index=True, return_counts=True)
+    pair_ends = np.searchsorted(np.sort(pair_groups), groups, side="right")
+    pair_starts = np.concatenate([[0], pair_ends[:-1]])
+    shares = []
+    for group, start, count, first, end in zip(groups, starts, counts, pair_starts, pair_ends, strict=True):
+        own = pairs.take(slice(int(first), int(end))).at(place, int(start))
+        share = Share(partition, ordered.slice(int(start), int(count)), identity[start : start + count], own)
+        shares.append((int(group), share))
+    return tuple(shares)
+
+
+def rate(
+    state: GroupState, share: Share, catalog: CompiledCatalog, settings: RatingSettings
+) -> tuple[GroupState, Rated]:
+    """Gives each event of the share its verdict and each pair its running usage. The state is consumed."""
+    share = _not_applied(state, share)
+    if not share.height:
+        return state, Rated(share.partition, share.events, share.pairs, None)
+    offsets = share.events["offset"].to_numpy()
+    record_time = share.events["record_time"].to_numpy()
+    sightings = Sightings(share.identity, pack_positions(share.partition, offsets), record_time)
+    repeated = state.duplicates.repeats(sightings)
+    pairs = share.pairs.take(~repeated[share.pairs.event]) if repeated.any() else share.pairs
+    folded, overflowing = fold(state, pairs, share.events["event_time"].to_numpy(), catalog)
+    refused = np.zeros(share.height, np.bool_)
+    refused[overflowing] = True
+    if len(overflowing):
+        pairs = pairs.take(~refused[pairs.event])
+    state.duplicates.remember(sightings.take(np.flatnonzero(~repeated & ~refused)))
+    state.applied[share.partition] = int(offsets[-1])
+    return state, Rated(share.partition, rows.with_verdicts(share.events, repeated, refused), pairs, folded)
+
+
+def _not_applied(state: GroupState, share: Share) -> Share:
+    """Defence in depth: events at or below the last applied offset of their partition are in the state already."""
+    applied = state.applied.get(share.partition, -1)
+    offsets = share.events["offset"].to_numpy()
+    if not len(offsets) or offsets[0] > applied:
+        return share
+    first = int(np.searchsorted(offsets, applied, side="right"))
+    kept = share.pairs.event >= first
+    place = np.arange(len(offsets))
+    return Share(
+        share.partition, share.events[first:], share.identity[first:], share.pairs.take(kept).at(place, first)
+    )
+
+
+def assemble(rated: Sequence[Rated], catalog: CompiledCatalog) -> Outcome:
+    """The ledger rows of these shares: their events with verdicts, and their lines priced."""
+    return rows.outcome(rated, catalog)

@@ -1,0 +1,263 @@
+"""From resolved records to what each charge measures of them: the stateless half of rating, a whole batch at a time.
+
+Owns who meters what (sources, filters, trial, life of the subscription) and splits the result by key group. A pair is
+one event and one charge that meters it.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from rating import wide
+from rating.batch import DecodedBatch
+from rating.catalog import CompiledCatalog
+from rating.meters import Elements, Reading, read
+from rating.periods import Times
+from rating.prices import Index, Mask
+from rating.resolve import Resolved
+from rating.wide import Wide
+from schemas.verdicts import Reason, Verdict
+
+PERIOD_BITS = 17
+TRIAL_PERIOD = (1 << PERIOD_BITS) - 1
+_CHARGE_ODD, _SUBSCRIPTION_ODD, _PERIOD_ODD = (
+    np.uint64(0x9E37_79B9_7F4A_7C15),
+    np.uint64(0xC2B2_AE3D_27D4_EB4F),
+    np.uint64(0x1656_67B1_9E37_79F9),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """One row per event and charge that meters it, in the order of the events and, within one, of the product's charges.
+
+    `event` is the row of the event, `charge` that of the charge, `key` the counter. `quantity` (wide micros) is what the
+    event brings. `multiplier` (wide micros) and `value` (the identity of a unique meter's value) are None where no
+    charge of the catalog has any. `period_start`, `period_end` are microseconds UTC.
+    """
+
+    event: Index
+    charge: Index
+    key: Index
+    quantity: Wide
+    period_start: Times
+    period_end: Times
+    multiplier: Wide | None
+    value: Wide | None
+
+    def take(self, rows: Index | Mask | slice) -> "Pairs":
+        """These pairs."""
+        return Pairs(
+            self.event[rows],
+            self.charge[rows],
+            self.key[rows],
+            self.quantity[rows],
+            self.period_start[rows],
+            self.period_end[rows],
+            None if self.multiplier is None else self.multiplier[rows],
+            None if self.value is None else self.value[rows],
+        )
+
+    def at(self, place: Index, start: int) -> "Pairs":
+        """The same pairs, with event rows moved to their `place`, counted from `start`."""
+        return replace(self, event=place[self.event] - start)
+
+
+def counter_keys(catalog: CompiledCatalog, subscription: Index, charge: Index, period: Index) -> Index:
+    """One int64 per counter: the subscription's row, the charge's place in its product, the period's number."""
+    products = catalog.products
+    place = charge - products.first_charge[catalog.charges.product[charge]]
+    return ((subscription * most_charges(catalog) + place) << PERIOD_BITS) | period
+
+
+def most_charges(catalog: CompiledCatalog) -> int:
+    """The greatest number of charges that one product has; at least 1."""
+    counts = np.diff(catalog.products.first_charge)
+    return max(1, int(counts.max())) if len(counts) else 1
+
+
+def measure(batch: DecodedBatch, resolved: Resolved, catalog: CompiledCatalog) -> Pairs:
+    """What the charges measure of the resolved records; decides rejected quantities, blocked, trial and exempt events.
+
+    Afterwards every record has a verdict, except those that will be rated.
+    """
+    height = len(resolved.verdict)
+    charged = _charged_rows(batch, resolved, catalog)
+    counts = np.diff(catalog.products.first_charge)
+    product = catalog.subscriptions.product[resolved.subscription[charged]] if len(charged) else charged
+    event = np.repeat(charged, counts[product]) if len(charged) else charged
+    charge = _charges_of(catalog, product, counts)
+    reading = _read_all(batch, event, charge, catalog, resolved, height)
+    metered = _decide(resolved, catalog, charged, event, reading)
+    return _pairs(resolved, catalog, event[metered], charge[metered], _taken(reading, metered))
+
+
+def _charged_rows(batch: DecodedBatch, resolved: Resolved, catalog: CompiledCatalog) -> Index:
+    """The resolved records whose source is among the product's."""
+    candidates = np.flatnonzero((resolved.subscription >= 0) & (resolved.verdict != Verdict.REJECTED))
+    if not len(candidates):
+        return candidates
+    product = catalog.subscriptions.product[resolved.subscription[candidates]]
+    if catalog.products.charged[:, -1].all():
+        return candidates
+    row_of, unnamed = catalog.products.source_rows.get, len(catalog.products.source_rows)
+    sources = batch.events["source"].to_list()
+    codes = np.fromiter((row_of(source, unnamed) for source in sources), np.int64, len(sources))[candidates]
+    charged = catalog.products.charged[product, codes]
+    return candidates[charged]
+
+
+def _charges_of(catalog: CompiledCatalog, product: Index, counts: Index) -> Index:
+    """All charges of each of these products, one after another."""
+    own = counts[product] if len(product) else product
+    starts = catalog.products.first_charge[product] if len(product) else product
+    within = np.arange(int(own.sum())) - np.repeat(np.cumsum(own) - own, own)
+    return np.repeat(starts, own) + within
+
+
+def _read_all(
+    batch: DecodedBatch, event: Index, charge: Index, catalog: CompiledCatalog, resolved: Resolved, height: int
+) -> Reading:
+    """One reading for all pairs, each program evaluated once over all the pairs that use it."""
+    elements = Elements(batch.elements, height)
+    program = catalog.charges.program[charge]
+    readings: list[tuple[Index | None, Reading]] = []
+    for number in np.unique(program).tolist():
+        places = np.flatnonzero(program == number)
+        rows = event[places]
+        whole = len(rows) == height and bool((rows == np.arange(height)).all())
+        reading = read(catalog.charges.programs[number], elements, None if whole else rows)
+        for row, sentence in reading.faults.items():
+            _reject(resolved, int(rows[row]), sentence)
+        readings.append((places, reading))
+    return _joined(readings, len(event))
+
+
+def _reject(resolved: Resolved, row: int, sentence: str) -> None:
+    if resolved.verdict[row] != Verdict.REJECTED:
+        resolved.verdict[row] = Verdict.REJECTED
+        resolved.reason[row] = Reason.BAD_QUANTITY
+        resolved.detail[row] = sentence
+
+
+def _joined(readings: list[tuple[Index | None, Reading]], height: int) -> Reading:
+    if len(readings) == 1:
+        return readings[0][1]
+    metered, filtered = np.zeros(height, np.bool_), np.zeros(height, np.bool_)
+    quantity = wide.zeros(height)
+    multiplier = wide.from_small(np.full(height, 10**6)) if any(r.multiplier is not None for _, r in readings) else None
+    value = wide.zeros(height) if any(r.value_hash is not None for _, r in readings) else None
+    for places, reading in readings:
+        metered[places], filtered[places] = reading.metered, reading.filtered
+        quantity[places] = wide.from_series(reading.quantity)
+        if multiplier is not None and reading.multiplier is not None:
+            multiplier[places] = wide.from_series(reading.multiplier)
+        if value is not None and reading.value_hash is not None:
+            value[places] = reading.value_hash
+    return Reading(
+        metered, filtered, wide.to_series(quantity), None if multiplier is None else wide.to_series(multiplier), value
+    )
+
+
+def _taken(reading: Reading, metered: Mask) -> Reading:
+    if metered.all():
+        return reading
+    rows = np.flatnonzero(metered)
+    return Reading(
+        reading.metered[rows],
+        reading.filtered[rows],
+        reading.quantity.gather(rows),
+        None if reading.multiplier is None else reading.multiplier.gather(rows),
+        None if reading.value_hash is None else reading.value_hash[rows],
+    )
+
+
+def _decide(resolved: Resolved, catalog: CompiledCatalog, charged: Index, event: Index, reading: Reading) -> Mask:
+    """Blocked, trial and exempt events; gives the pairs that go on: those of events to be rated or on trial."""
+    height = len(resolved.verdict)
+    known = resolved.subscription >= 0
+    owner = np.where(known, resolved.subscription, 0)
+    columns = catalog.subscriptions
+    moment = resolved.event_time
+    if known.any():
+        inactive = known & ((moment < columns.start[owner]) | (moment >= columns.end[owner]))
+        resolved.decide(inactive, Verdict.BLOCKED, Reason.NOT_ACTIVE, "its time lies outside the life of its subscription")
+        trial = known & (moment < columns.trial_end[owner]) & (resolved.verdict == 0)
+        resolved.verdict[trial] = Verdict.TRIAL
+    _exempt(resolved, charged, event, reading)
+    resolved.verdict[resolved.verdict == 0] = Verdict.RATED
+    going_on = (resolved.verdict == Verdict.RATED) | (resolved.verdict == Verdict.TRIAL)
+    metered: Mask = reading.metered & going_on[event]
+    return metered
+
+
+def _exempt(resolved: Resolved, charged: Index, event: Index, reading: Reading) -> None:
+    height = len(resolved.verdict)
+    metered = _marked(event[reading.metered], height)
+    unmetered = ~metered & (resolved.verdict == 0)
+    if not unmetered.any():
+        return
+    offered, filtered = _marked(charged, height), _marked(event[reading.filtered], height)
+    for rows, reason, sentence in (
+        (~offered, Reason.SOURCE_NOT_IN_PRODUCT, "its source is not among the product's"),
+        (offered & filtered, Reason.EXEMPT_BY_FILTER, "a filter of the product says so"),
+        (offered & ~filtered, Reason.NO_CHARGE, "no charge of the product meters any of its elements"),
+    ):
+        resolved.decide(unmetered & rows, Verdict.EXEMPT, reason, sentence)
+
+
+def _marked(rows: Index, height: int) -> Mask:
+    mask = np.zeros(height, np.bool_)
+    mask[rows] = True
+    return mask
+
+
+def _pairs(resolved: Resolved, catalog: CompiledCatalog, event: Index, charge: Index, reading: Reading) -> Pairs:
+    columns = catalog.subscriptions
+    owner = resolved.subscription[event]
+    trial = resolved.verdict[event] == Verdict.TRIAL
+    number, start, end = columns.clocks.periods_of(owner, resolved.event_time[event])
+    if trial.any():
+        number = np.where(trial, TRIAL_PERIOD, number)
+        start, end = np.where(trial, columns.start[owner], start), np.where(trial, columns.trial_end[owner], end)
+    return Pairs(
+        event,
+        charge,
+        counter_keys(catalog, owner, charge, number),
+        wide.from_series(reading.quantity),
+        start,
+        end,
+        None if reading.multiplier is None else wide.from_series(reading.multiplier),
+        None if reading.value_hash is None else _value_identities(catalog, owner, charge, number, reading.value_hash),
+    )
+
+
+def _value_identities(catalog: CompiledCatalog, owner: Index, charge: Index, number: Index, value: Wide) -> Wide:
+    """The values of unique meters, told apart by counter as well; the same under every catalog that keeps the counter."""
+    counter = (
+        catalog.charges.hashes[charge] * _CHARGE_ODD
+        ^ catalog.subscriptions.hashes[owner] * _SUBSCRIPTION_ODD
+        ^ number.astype(np.uint64)[:, None] * _PERIOD_ODD
+    )
+    identity: Wide = (value ^ counter) * _CHARGE_ODD
+    return identity
+
+
+def event_columns(batch: DecodedBatch, resolved: Resolved) -> pl.DataFrame:
+    """The decoded events with their times, subscription rows, verdicts and reasons; one row per record."""
+    reason = pl.Series([None], dtype=pl.String).new_from_index(0, len(resolved.verdict))
+    detail = reason
+    if resolved.reason:
+        rows = list(resolved.reason)
+        reason = reason.scatter(rows, pl.Series([word.value for word in resolved.reason.values()]))
+        detail = detail.scatter(rows, pl.Series([resolved.detail[row] for row in rows], dtype=pl.String))
+    return batch.events.with_columns(
+        pl.Series("event_time", resolved.event_time),
+        pl.Series("record_time", resolved.record_time),
+        pl.Series("subscription", resolved.subscription),
+        pl.Series("verdict", resolved.verdict),
+        reason.alias("reason"),
+        detail.alias("reason_detail"),
+    )
