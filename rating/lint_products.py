@@ -79,14 +79,14 @@ def version_step(before: Product, after: Product, path: Path, other: Path | None
             f"the settlement period of a product never changes, but {before.reference} has {before.settlement_period} "
             f"and {after.reference} has {after.settlement_period}; sell it as another product"
         )
-        yield Problem(message, (*path, "settlement_period"), other=other)
+        yield Problem(message, (*path, "settlement_period"), other=other and (*other, "settlement_period"))
     same_major = version_key(before.version)[0] == version_key(after.version)[0]
     if same_major and set(before.sources) != set(after.sources) and before.version != after.version:
         message = (
             f"changed sources ask for the next major version: make this {version_key(before.version)[0] + 1}.0.0, "
             f"or keep the sources of {before.reference}"
         )
-        yield Problem(message, (*path, "sources"), other=other)
+        yield Problem(message, (*path, "sources"), other=other and (*other, "sources"))
 
 
 def is_expandable(product: Product) -> bool:

@@ -247,8 +247,8 @@ def _value_identities(catalog: CompiledCatalog, owner: Index, charge: Index, num
 
 def event_columns(batch: DecodedBatch, resolved: Resolved) -> pl.DataFrame:
     """The decoded events with their times, subscription rows, verdicts and reasons; one row per record."""
-    reason = pl.Series([None], dtype=pl.String).new_from_index(0, len(resolved.verdict))
-    detail = reason
+    nothing = pl.Series([None], dtype=pl.String)
+    reason, detail = (nothing.new_from_index(0, len(resolved.verdict)) for _ in range(2))
     if resolved.reason:
         rows = list(resolved.reason)
         reason = reason.scatter(rows, pl.Series([word.value for word in resolved.reason.values()]))

@@ -161,7 +161,8 @@ def _numbers_within(event: Index) -> Index:
     begins = np.ones(len(event), np.bool_)
     begins[1:] = event[1:] != event[:-1]
     first = np.flatnonzero(begins)
-    return np.arange(len(event)) - first[np.cumsum(begins) - 1]
+    number: Index = np.arange(len(event)) - first[np.cumsum(begins) - 1]
+    return number
 
 
 def _named(

@@ -197,12 +197,14 @@ def _reprice_lines(usage: Usage, zones: _Zones, table: PriceTable, moved: Index)
     packaged = ((old_size > 0) | (new_size > 0)).to_numpy()
     plain, sold = np.flatnonzero(~packaged), np.flatnonzero(packaged)
     difference = (new_price - old_price).gather(plain)
-    blocks = [_event_block(usage, changed[plain], LineKind.REPRICE, zones.after, priced_before.gather(plain), difference)]
+    rows = changed[plain]
+    blocks = [_event_block(usage, rows, LineKind.REPRICE, zones.after[rows], priced_before.gather(plain), difference)]
     if len(sold):
         excess = usage.before.gather(changed[sold]) - table.included.gather(charge[sold])
         for sign, zone, size, price in ((-1, zones.before, old_size, old_price), (1, zones.after, new_size, new_price)):
             quantity = _quantity_sold(excess, size.gather(sold)) * constant(sign)
-            blocks.append(_event_block(usage, changed[sold], LineKind.REPRICE, zone, quantity, price.gather(sold)))
+            rows = changed[sold]
+            blocks.append(_event_block(usage, rows, LineKind.REPRICE, zone[rows], quantity, price.gather(sold)))
     lines = pl.concat(blocks)
     return lines.filter(lines["quantity"] != 0)
 
@@ -271,17 +273,17 @@ def _with_per_event_amounts(lines: pl.DataFrame, usage: Usage, table: PriceTable
     ).to_numpy()
     rows, charge = rows[paid], charge[paid]
     after = table.zones_of(charge, usage.after.gather(rows))
-    fixed = _event_block_at(usage, rows, LineKind.FIXED_AMOUNT, after, _ones(rows), table.fixed_amount.gather(charge))
+    fixed = _event_block(usage, rows, LineKind.FIXED_AMOUNT, after, _ones(rows), table.fixed_amount.gather(charge))
     if usage.multiplier is not None:
         fixed = _with_multiplier(fixed, usage)
     lines = pl.concat([lines, fixed.filter(fixed["unit_price"] != 0)])
     owed = _amount_of(lines, rows)
-    for kind, bound, beyond in (
-        (LineKind.MINIMUM_AMOUNT, table.minimum_amount, lambda amount, limit: amount < limit * ONE_UNIT),
-        (LineKind.MAXIMUM_AMOUNT, table.maximum_amount, lambda amount, limit: amount > limit * ONE_UNIT),
+    least, most = table.minimum_amount.gather(charge), table.maximum_amount.gather(charge)
+    for kind, limit, beyond in (
+        (LineKind.MINIMUM_AMOUNT, least, owed < least * ONE_UNIT),
+        (LineKind.MAXIMUM_AMOUNT, most, owed > most * ONE_UNIT),
     ):
-        limit = bound.gather(charge)
-        hit = np.flatnonzero(beyond(owed, limit).fill_null(value=False).to_numpy())
+        hit = np.flatnonzero(beyond.fill_null(value=False).to_numpy())
         if len(hit):
             lines = _replace_by(lines, kind, rows[hit], after[hit], limit.gather(hit), usage)
     return lines
@@ -300,7 +302,7 @@ def _replace_by(
     hit = lines["pair"].is_in(rows)
     usage_line = lines["kind"] == LineKind.USAGE
     free = lines.with_columns(lines["unit_price"].set(hit & usage_line, 0)).filter(~hit | usage_line)
-    return pl.concat([free, _event_block_at(usage, rows, kind, zone, _ones(rows), amount)])
+    return pl.concat([free, _event_block(usage, rows, kind, zone, _ones(rows), amount)])
 
 
 def _ones(rows: Index) -> pl.Series:
@@ -308,12 +310,6 @@ def _ones(rows: Index) -> pl.Series:
 
 
 def _event_block(
-    usage: Usage, pair: Index, kind: LineKind, zone: Index, quantity: pl.Series, unit_price: pl.Series
-) -> pl.DataFrame:
-    return _event_block_at(usage, pair, kind, zone[pair], quantity, unit_price)
-
-
-def _event_block_at(
     usage: Usage, pair: Index, kind: LineKind, tier: Index, quantity: pl.Series, unit_price: pl.Series
 ) -> pl.DataFrame:
     """Lines that are no slice of usage: usage_before and usage_after both show the usage after the event."""
