@@ -24,11 +24,15 @@ from schemas.problems import Path as ModelPath
 
 @dataclass(slots=True)
 class _Loaded:
-    """A validated folder: `kept[section][i]` is the place among the raw items of the catalog's item i."""
+    """A validated folder: `kept[section][i]` is the place among the raw items of the catalog's item i.
+
+    `invalid` are the problems of the items that are not in the catalog; `problems` are these and all others so far.
+    """
 
     folder: Folder
     catalog: Catalog
     kept: dict[str, list[int]]
+    invalid: list[Problem]
     problems: list[Problem]
 
 
@@ -70,7 +74,7 @@ def _adapter(section: str) -> TypeAdapter[tuple[Any, ...]]:
 
 def _load(path: Path) -> _Loaded:
     folder = read_folder(path)
-    problems = list(folder.problems)
+    invalid: list[Problem] = []
     kept: dict[str, list[int]] = {}
     valid: dict[str, tuple[Any, ...]] = {}
     for name, section in folder.sections.items():
@@ -79,12 +83,12 @@ def _load(path: Path) -> _Loaded:
             valid[name] = _adapter(name).validate_python(section.items)
         except ValidationError as errors:
             found = _structural(errors, name, folder)
-            problems += found
+            invalid += found
             broken = {problem.path[1] for problem in found}
             kept[name] = [index for index in kept[name] if index not in broken]
             valid[name] = _adapter(name).validate_python([section.items[index] for index in kept[name]])
-    loaded = _Loaded(folder, Catalog.model_construct(None, **valid), kept, problems)
-    problems += _zone_problems(loaded)
+    loaded = _Loaded(folder, Catalog.model_construct(None, **valid), kept, invalid, [*folder.problems, *invalid])
+    loaded.problems += _zone_problems(loaded)
     return loaded
 
 
@@ -115,22 +119,21 @@ def _zone_problems(loaded: _Loaded) -> list[Problem]:
 def _unusable(loaded: _Loaded) -> frozenset[tuple[str, str]]:
     """(section, id) of the items that are there but were not valid: their problem is told already."""
     return frozenset(
-        (name, identity)
-        for name, section in loaded.folder.sections.items()
-        if len(loaded.kept[name]) < len(section.items)
-        for index in set(range(len(section.items))).difference(loaded.kept[name])
-        for identity in _identities(section.items[index])
+        (str(section), identity)
+        for section, index, *key in (problem.path for problem in loaded.invalid)
+        for identity in _identities(loaded.folder.sections[str(section)].items[int(index)], key)
     )
 
 
-def _identities(item: Any) -> Iterator[str]:
-    if not isinstance(item, Mapping):
-        return
-    for key in ("id", "email"):
-        if key in item:
-            yield str(item[key])
-    if "version" in item:
+def _identities(item: Any, key: list[str | int]) -> Iterator[str]:
+    """What an item may be called by; "*" when the problem lies in its id itself, or it has none."""
+    identity = {"id", "email", "version"}
+    if not isinstance(item, Mapping) or not identity.isdisjoint(key[:1]):
+        yield "*"
+    elif "version" in item:
         yield f"{item.get('id')}@{item['version']}"
+    else:
+        yield str(item.get("id", item.get("email", "*")))
 
 
 def _linted(loaded: _Loaded) -> list[Problem]:

@@ -83,13 +83,19 @@ def read_yaml(text: str, file: str) -> Reading:
     except _UnreadableError as error:
         return Reading(problems=[Problem(error.message, file=file, line=error.line)])
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        says = ", ".join(part for part in (error.context, error.problem) if part)
-        return Reading(problems=[Problem(f"is not YAML: {says}", file=file, line=mark.line + 1 if mark else 1)])
+        return Reading(problems=[_syntax_problem(error, file)])
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         return Reading(problems=[Problem(f"is not YAML: {error.reason}", file=file, line=line)])
     return Reading(documents, builder.problems)
+
+
+def _syntax_problem(error: yaml.MarkedYAMLError, file: str) -> Problem:
+    mark, start = error.problem_mark or error.context_mark, error.context_mark
+    line = mark.line + 1 if mark else 1
+    begun = f" begun on line {start.line + 1}" if start and start.line + 1 != line else ""
+    says = ", ".join(part for part in (error.context and error.context + begun, error.problem) if part)
+    return Problem(f"is not YAML: {says}", file=file, line=line)
 
 
 class _Builder:
