@@ -198,9 +198,12 @@ def test_constants_beyond_128_bits_are_exact():
 def test_one_large_number_of_either_sign_is_enough(sign):
     events = [{"a": f"{sign}{LARGEST}", "b": LARGEST, "c": LARGEST}]
     assert numbers("a * b * c", *events) == [INEXACT]
-    assert numbers("a * b * c / 1e19 / 1e19 / 1e19", {"a": f"{sign}1e19", "b": "1e19", "c": "1e19"}) == [
-        int(f"{sign}1")
-    ]
+    ten = f"{sign}1e19"
+    assert numbers("a * b * c / 1e19 / 1e19 / 1e19", {"a": ten, "b": ten, "c": ten}) == [int(f"{sign}1")]
+
+
+def test_a_whole_factor_is_taken_up_by_the_denominator():
+    assert compile_number("a * 1000000")._divisor == 1
 
 
 @pytest.mark.parametrize("text", ["round(bytes / 1073741824, 3)", "input + 4 * output", "ceil(seconds / 60) * 1.25"])
