@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from rating.expressions import compile_boolean, compile_number
+from rating.expressions.nodes import Quotient, walk
 from tests.expressions.evaluation import INEXACT, Text, both_ways, columns, number, numbers, truth, truths
 
 EU, US = Text("eu"), Text("us")
@@ -198,12 +199,13 @@ def test_constants_beyond_128_bits_are_exact():
 def test_one_large_number_of_either_sign_is_enough(sign):
     events = [{"a": f"{sign}{LARGEST}", "b": LARGEST, "c": LARGEST}]
     assert numbers("a * b * c", *events) == [INEXACT]
-    ten = f"{sign}1e19"
-    assert numbers("a * b * c / 1e19 / 1e19 / 1e19", {"a": ten, "b": ten, "c": ten}) == [int(f"{sign}1")]
+    same = [{"a": f"{sign}1e{power}", "b": f"{sign}1e{power}"} for power in range(13, 20)]
+    for event in same:
+        assert truths("a * b > 1e19", event) == [True]
 
 
 def test_a_whole_factor_is_taken_up_by_the_denominator():
-    assert compile_number("a * 1000000")._divisor == 1
+    assert not any(isinstance(node, Quotient) for node in walk(compile_number("floor(a * 1000000)")._root))
 
 
 @pytest.mark.parametrize("text", ["round(bytes / 1073741824, 3)", "input + 4 * output", "ceil(seconds / 60) * 1.25"])
