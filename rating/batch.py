@@ -1,13 +1,11 @@
 """A batch of decoded records: the table that the rating core takes, and the key groups it is split into.
 
 `DecodedBatch.events` has one row per record in the order of the log, columns as in `DECODED_COLUMNS`; a record that is
-no event has its reason in `reason` and nulls elsewhere. `elements` holds, per element that the catalog needs, the values
-as they were decoded: int, str (a number with a fraction or an exponent is the text that was written), bool, list,
-dict, or None where the event has no such element.
+no event has its reason in `reason` and nulls elsewhere. `elements` holds, per element that the catalog needs, its JSON
+text as it was written, null where the event has no such element or it is JSON's null.
 """
 
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +42,7 @@ class DecodedBatch:
     partition: int
     next_offset: int
     events: pl.DataFrame
-    elements: dict[str, Sequence[object]]
+    elements: dict[str, pl.Series]
     record_times: npt.NDArray[np.int64] | None = None
 
 

@@ -4,10 +4,11 @@ Owns filters, formulas, multipliers and the reading of elements as exact numbers
 what a charge needs and cannot read exactly rejects the event; what an event does not have, it is simply not metered by.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -20,18 +21,18 @@ from schemas.decimals import QUANTITY_INTEGER_DIGITS, QUANTITY_SCALE, parse_quan
 
 Element = tuple[str, Literal["number", "text"]]
 _PLAIN_DECIMAL = rf"^-?(0|[1-9][0-9]{{0,{QUANTITY_INTEGER_DIGITS - 1}}})(\.[0-9]{{1,{QUANTITY_SCALE}}})?$"
+_NEITHER_TEXT_NOR_NUMBER = r"^[tf\[{]"
 _DECIMAL = pl.Decimal(38, QUANTITY_SCALE)
 
 
 class Elements:
-    """The decoded elements of a batch as columns, made on demand: exact numbers, or text.
+    """The elements of a batch as columns, made on demand: exact numbers, or text.
 
-    `values` holds per element name one decoded value per row: int, str (numbers with a fraction or an exponent come as
-    the text that was written), bool, list, dict, or None.
+    `texts` holds per element name its JSON text, one row per event; null where the event has none.
     """
 
-    def __init__(self, values: Mapping[str, Sequence[object]], height: int) -> None:
-        self._values = values
+    def __init__(self, texts: Mapping[str, pl.Series], height: int) -> None:
+        self._raw = texts
         self.height = height
         self._numbers: dict[str, pl.Series] = {}
         self._texts: dict[str, pl.Series] = {}
@@ -39,18 +40,18 @@ class Elements:
     def number(self, name: str) -> pl.Series:
         """The element as Int128 micros; null where it is absent or no decimal within bounds."""
         if name not in self._numbers:
-            self._numbers[name] = _numbers(self._values[name])
+            self._numbers[name] = _numbers(self._raw[name])
         return self._numbers[name]
 
     def text(self, name: str) -> pl.Series:
         """The element as text; null where it is absent or neither text nor number."""
         if name not in self._texts:
-            self._texts[name] = _texts(self._values[name])
+            self._texts[name] = _texts(self._raw[name])
         return self._texts[name]
 
     def present(self, name: str) -> Mask:
         """Where the event has the element, whatever its value."""
-        return np.fromiter((value is not None for value in self._values[name]), np.bool_, self.height)
+        return self._raw[name].is_not_null().to_numpy()
 
     def columns_for(self, expression: Expression, rows: Index | None) -> dict[Element, pl.Series]:
         """The columns that an expression asks for, of all rows or of these."""
@@ -61,30 +62,38 @@ class Elements:
         return columns
 
 
-def _numbers(values: Sequence[object]) -> pl.Series:
-    if set(map(type, values)) <= {int, type(None)}:
-        try:
-            return pl.Series(values, dtype=pl.Int64, strict=True).cast(pl.Int128) * ONE_UNIT
-        except (OverflowError, TypeError):
-            pass
-    texts = _texts(values)
-    plain = texts.str.contains(_PLAIN_DECIMAL)
-    numbers = texts.zip_with(plain, pl.Series([None], dtype=pl.String).new_from_index(0, len(texts)))
-    micros = numbers.cast(_DECIMAL).to_physical()
+def _numbers(raw: pl.Series) -> pl.Series:
+    """Plain decimals are read as a column; every other text goes to the exact reader by itself."""
+    plain = raw.str.contains(_PLAIN_DECIMAL)
+    if not plain.all():
+        raw = _texts(raw)
+        plain = raw.str.contains(_PLAIN_DECIMAL)
+    micros = raw.zip_with(plain, _nothing(len(raw))).cast(_DECIMAL).to_physical()
     unusual = np.flatnonzero((~plain).fill_null(value=False).to_numpy())
     if len(unusual):
-        parsed = [parse_quantity(text) for text in texts.gather(unusual).to_list()]
+        parsed = [parse_quantity(text) for text in raw.gather(unusual)]
         micros = micros.scatter(unusual, pl.Series(parsed, dtype=pl.Int128))
     return micros
 
 
-def _texts(values: Sequence[object]) -> pl.Series:
-    kinds = set(map(type, values))
-    if not kinds <= {str, type(None)}:
-        values = [
-            value if isinstance(value, str) else str(value) if type(value) is int else None for value in values
-        ]
-    return pl.Series(values, dtype=pl.String, strict=True)
+def _texts(raw: pl.Series) -> pl.Series:
+    """What JSON strings say and how numbers are written; null for booleans, arrays and objects."""
+    texts = raw.str.strip_chars('"')
+    escaped = np.flatnonzero(raw.str.contains("\\", literal=True).fill_null(value=False).to_numpy())
+    if len(escaped):
+        said = [_said(text) for text in raw.gather(escaped)]
+        texts = texts.scatter(escaped, pl.Series(said, dtype=pl.String))
+    composite = raw.str.contains(_NEITHER_TEXT_NOR_NUMBER)
+    return texts if not composite.any() else _nothing(len(raw)).zip_with(composite, texts)
+
+
+def _said(raw: str) -> str | None:
+    value = msgspec.json.decode(raw)
+    return value if isinstance(value, str) else None
+
+
+def _nothing(height: int) -> pl.Series:
+    return pl.Series([None], dtype=pl.String).new_from_index(0, height)
 
 
 @dataclass(frozen=True, slots=True)

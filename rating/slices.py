@@ -298,10 +298,10 @@ def _amount_of(lines: pl.DataFrame, rows: Index) -> pl.Series:
 def _replace_by(
     lines: pl.DataFrame, kind: LineKind, rows: Index, zone: Index, amount: pl.Series, usage: Usage
 ) -> pl.DataFrame:
-    """The pairs' usage lines shown at price 0, their other lines dropped, and one line that carries the amount."""
+    """The pairs' lines shown at price 0, the fixed amount dropped, and one line that carries the amount."""
     hit = lines["pair"].is_in(rows)
-    usage_line = lines["kind"] == LineKind.USAGE
-    free = lines.with_columns(lines["unit_price"].set(hit & usage_line, 0)).filter(~hit | usage_line)
+    dropped = hit & (lines["kind"] == LineKind.FIXED_AMOUNT)
+    free = lines.with_columns(lines["unit_price"].set(hit, 0)).filter(~dropped)
     return pl.concat([free, _event_block(usage, rows, kind, zone, _ones(rows), amount)])
 
 

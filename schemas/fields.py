@@ -15,7 +15,6 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Strict
-from pydantic_core import PydanticCustomError
 
 from schemas.currencies import MINOR_UNITS
 from schemas.decimals import (
@@ -48,26 +47,19 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-def refused(kind: str, message: str) -> PydanticCustomError:
-    """An error whose text is exactly `message`; braces in it are shown as they are."""
-    return PydanticCustomError(kind, "{message}", {"message": message})
-
-
 def read_decimal(value: object) -> Decimal:
     """The decimal a person wrote as text or as a whole number, digit for digit; a Decimal passes unchanged."""
     if isinstance(value, Decimal):
         return value
     if isinstance(value, float):
-        raise refused("bare_float", f'a float loses digits; quote it: "{value}"')
+        raise ValueError(f'a float loses digits; quote it: "{value}"')
     if isinstance(value, int) and not isinstance(value, bool):
         return Decimal(value)
     if not isinstance(value, str):
-        raise refused("decimal", f'expected a decimal such as "0.05", not {describe(value)}')
+        raise ValueError(f'expected a decimal such as "0.05", not {describe(value)}')
     if len(value) > _LONGEST_DECIMAL or _DECIMAL.fullmatch(value) is None:
         shown = value if len(value) <= _LONGEST_DECIMAL else f"{value[:20]}..."
-        raise refused(
-            "decimal", f"'{shown}' is not a decimal such as \"0.05\" (no spaces, separators or leading zeros)"
-        )
+        raise ValueError(f"'{shown}' is not a decimal such as \"0.05\" (no spaces, separators or leading zeros)")
     return Decimal(value)
 
 
@@ -85,8 +77,7 @@ def _bounded(what: str, scale: int, integer_digits: int) -> ReadDecimal:
     def read(value: object) -> Decimal:
         decimal = read_decimal(value)
         if scaled(decimal, scale, integer_digits) is None:
-            raise refused(
-                "digits",
+            raise ValueError(
                 f"{what} has at most {integer_digits} digits before the point and {scale} after it, not {decimal}",
             )
         return decimal
@@ -100,7 +91,7 @@ def _checked(
     def check(value: object) -> Decimal:
         decimal = read(value)
         if not test(decimal):
-            raise refused("range", f"{says}, not {decimal}")
+            raise ValueError(f"{says}, not {decimal}")
         return decimal
 
     return check
@@ -110,39 +101,39 @@ def _read_text(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
-        raise refused("text", f"expected text, not {describe(value)}")
+        raise ValueError(f"expected text, not {describe(value)}")
     if not value.strip():
-        raise refused("text", "is empty")
+        raise ValueError("is empty")
     return value
 
 
 def _read_id(value: object) -> str:
     text = _read_text(value)
     if len(text) > LONGEST_ID:
-        raise refused("id", f"has {len(text)} characters; at most {LONGEST_ID} are allowed")
+        raise ValueError(f"has {len(text)} characters; at most {LONGEST_ID} are allowed")
     if text != text.strip() or _CONTROL.search(text):
-        raise refused("id", f"{text!r} begins or ends with a space, or holds a control character")
+        raise ValueError(f"{text!r} begins or ends with a space, or holds a control character")
     return text
 
 
 def _read_product_id(value: object) -> str:
     text = _read_id(value)
     if "@" in text:
-        raise refused("id", f"'{text}' holds an @, which separates a product from its version")
+        raise ValueError(f"'{text}' holds an @, which separates a product from its version")
     return text
 
 
 def _read_email(value: object) -> str:
     text = _read_id(value)
     if _EMAIL.fullmatch(text) is None:
-        raise refused("email", f"'{text}' is not an email address")
+        raise ValueError(f"'{text}' is not an email address")
     return text
 
 
 def _read_version(value: object) -> str:
     text = _read_text(value)
     if _VERSION.fullmatch(text) is None:
-        raise refused("version", f"'{text}' is not a version of the form x.y.z, such as 1.0.0")
+        raise ValueError(f"'{text}' is not a version of the form x.y.z, such as 1.0.0")
     return text
 
 
@@ -150,7 +141,7 @@ def _read_product_reference(value: object) -> str:
     text = _read_text(value)
     product_id, at, version = text.rpartition("@")
     if not at or not product_id or _VERSION.fullmatch(version) is None:
-        raise refused("product", f"'{text}' does not pin a product version; write it as product@x.y.z")
+        raise ValueError(f"'{text}' does not pin a product version; write it as product@x.y.z")
     return text
 
 
@@ -158,7 +149,7 @@ def _read_currency(value: object) -> str:
     text = _read_text(value)
     if text not in MINOR_UNITS:
         near = suggestion(text.upper(), MINOR_UNITS)
-        raise refused("currency", f"'{text}' is not an ISO 4217 currency code{near}")
+        raise ValueError(f"'{text}' is not an ISO 4217 currency code{near}")
     return text
 
 
@@ -172,9 +163,7 @@ def _read_moment(value: object) -> datetime:
     except (ValueError, OverflowError):
         utc = None
     if utc is None or not _FIRST_YEAR <= utc.year < _YEAR_AFTER:
-        raise refused(
-            "moment", f"'{text}' is not a time with a zone from 1970 to 2199, such as \"2026-11-01T00:00:00Z\""
-        )
+        raise ValueError(f"'{text}' is not a time with a zone from 1970 to 2199, such as \"2026-11-01T00:00:00Z\"")
     return utc
 
 

@@ -48,7 +48,7 @@ class CatalogErrors(Exception):  # noqa: N818 - it carries several
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
     """The known word a person most likely meant, or None when none is near."""
-    found = difflib.get_close_matches(word, sorted(words), n=1, cutoff=0.6)
+    found = difflib.get_close_matches(word, sorted(words), n=1)
     return found[0] if found else None
 
 

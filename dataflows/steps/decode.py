@@ -3,24 +3,25 @@
 Both paths use the same decoders, so what becomes of a record never depends on its neighbours.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
 import xxhash
 
+from dataflows.steps.elements import decode_elements, lengths_of, text_column
 from dataflows.steps.times import ABSENT, parse_times
 from rating.batch import DECODED_COLUMNS, DecodedBatch
 from rating.catalog import CompiledCatalog
 from schemas.events import (
     EARLIEST_TIME,
     ELEMENTS_LIMIT,
+    EMPTY_DATA,
     LATEST_TIME,
+    OWNER_ATTRIBUTES,
     RECORD_BYTES_LIMIT,
     Refused,
     WireEvent,
@@ -28,12 +29,43 @@ from schemas.events import (
     examine,
 )
 
-_decode_event = msgspec.json.Decoder(WireEvent).decode
-_any_data = msgspec.json.Decoder(dict[str, Any], float_hook=str)
+_events = msgspec.json.Decoder(WireEvent)
+_any_data = msgspec.json.Decoder(dict[str, object], float_hook=str)
 _SHORTEST_DATA_OVER_LIMIT = ELEMENTS_LIMIT * len('"":1,')
 _ESCAPED_NULL = b"\\u0000"
 _NULL = b"null"
-_OWNERS = ("subscription", "subject", "credential", "subscriber", "organization")
+_WINDOW = RECORD_BYTES_LIMIT // 2
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+@dataclass(slots=True)
+class _Records:
+    """Records being decoded: `record_at` gives the bytes of one, `refused` those found to be no events, by row."""
+
+    record_at: Callable[[int], bytes]
+    events: list[WireEvent]
+    refused: dict[int, Refused] = field(default_factory=dict)
+
+    def refuse(self, row: int) -> None:
+        """Gives the row the exact reason why it is no event."""
+        if row not in self.refused:
+            self.refused[row] = examine(self.record_at(row))
+            self.events[row] = self.refused[row].readable
+
+
+def decode_chunk(chunk: bytes, partition: int, first_line: int, catalog: CompiledCatalog) -> DecodedBatch:
+    """Decodes whole NDJSON lines of a file; offsets are line numbers, blank lines have one but are no records."""
+    lines = chunk.count(b"\n") + (not chunk.endswith(b"\n") and bool(chunk))
+    events = _fast(chunk)
+    if events is not None and len(events) == lines:
+        offsets = np.arange(first_line, first_line + lines)
+        records = _Records(lambda row: chunk.split(b"\n")[row], events)
+        return _batch(records, partition, offsets, first_line + lines, catalog, None)
+    split = chunk.split(b"\n")
+    rows = [row for row, line in enumerate(split) if line.strip()]
+    offsets = np.array(rows, np.int64) + first_line
+    records = _decode_each([split[row] for row in rows])
+    return _batch(records, partition, offsets, first_line + lines, catalog, None)
 
 
 def decode(
@@ -43,216 +75,172 @@ def decode(
     catalog: CompiledCatalog,
     record_times: npt.NDArray[np.int64] | None = None,
 ) -> DecodedBatch:
-    """Decodes consecutive records of a partition, given as bytes with their offsets, into one table."""
-    refused: dict[int, Refused] = {}
-    events = _decode_events(records, refused)
-    data = _data_of(events, records, refused)
-    elements = _decode_elements(data, records, refused, events, catalog.elements)
-    times = _times_of(events, records, refused)
-    frame = _table(events, data, times, offsets, refused, records)
-    return DecodedBatch(partition, int(offsets[-1]) + 1 if len(offsets) else 0, frame, elements, record_times)
+    """Decodes consecutive records of a partition, given as bytes with their offsets and, from a log, their times."""
+    next_offset = int(offsets[-1]) + 1 if len(offsets) else 0
+    return _batch(_decode_each(records), partition, offsets, next_offset, catalog, record_times)
 
 
-def _decode_events(records: Sequence[bytes], refused: dict[int, Refused]) -> list[WireEvent]:
-    suspects = _suspects(records)
-    if not suspects:
-        try:
-            return list(map(_decode_event, records))
-        except (msgspec.DecodeError, RecursionError):
-            pass
-    return [_decode_or_refuse(record, row, row in suspects, refused) for row, record in enumerate(records)]
-
-
-def _suspects(records: Sequence[bytes]) -> set[int]:
-    """Rows that the decoder would take although a bound or a rule forbids it."""
-    suspects: set[int] = set()
-    if max(map(len, records), default=0) > RECORD_BYTES_LIMIT:
-        suspects.update(row for row, record in enumerate(records) if len(record) > RECORD_BYTES_LIMIT)
-    if any(_ESCAPED_NULL in record for record in records):
-        suspects.update(row for row, record in enumerate(records) if _has_null_attribute(record))
-    return suspects
-
-
-def _has_null_attribute(record: bytes) -> bool:
-    if _ESCAPED_NULL not in record:
-        return False
+def _fast(chunk: bytes) -> list[WireEvent] | None:
+    """All events of a chunk at once, or None when some record needs a look of its own."""
+    if _ESCAPED_NULL in chunk or _may_hold_oversized(chunk) or not _is_utf8(chunk):
+        return None
     try:
-        event = _decode_event(record)
-    except (msgspec.DecodeError, RecursionError):
+        return _events.decode_lines(chunk)
+    except _UNREADABLE:
+        return None
+
+
+def _may_hold_oversized(chunk: bytes) -> bool:
+    """A line over the limit covers at least one whole window; where each window has a line end, there is none."""
+    starts = range(0, max(0, len(chunk) - _WINDOW), _WINDOW)
+    return any(chunk.find(b"\n", start, start + _WINDOW) < 0 for start in starts)
+
+
+def _is_utf8(record: bytes) -> bool:
+    if record.isascii():
         return True
-    return any("\0" in (getattr(event, name) or "") for name in ("id", "source", *_OWNERS))
+    try:
+        record.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
-def _decode_or_refuse(record: bytes, row: int, suspect: bool, refused: dict[int, Refused]) -> WireEvent:
-    if not suspect:
-        try:
-            return _decode_event(record)
-        except (msgspec.DecodeError, RecursionError):
-            pass
-    return _refuse(record, row, refused)
+def _decode_each(records: Sequence[bytes]) -> _Records:
+    decoded = _Records(lambda row: records[row], [])
+    for row, record in enumerate(records):
+        event = _decode_one(record)
+        if event is None:
+            decoded.events.append(WireEvent("", ""))
+            decoded.refuse(row)
+        else:
+            decoded.events.append(event)
+    return decoded
 
 
-def _refuse(record: bytes, row: int, refused: dict[int, Refused]) -> WireEvent:
-    refused[row] = examine(record)
-    return refused[row].readable
+def _decode_one(record: bytes) -> WireEvent | None:
+    if len(record) > RECORD_BYTES_LIMIT or not _is_utf8(record):
+        return None
+    try:
+        event = _events.decode(record)
+    except _UNREADABLE:
+        return None
+    return None if _ESCAPED_NULL in record and _has_null_attribute(event) else event
 
 
-def _data_of(events: list[WireEvent], records: Sequence[bytes], refused: dict[int, Refused]) -> list[msgspec.Raw]:
+def _has_null_attribute(event: WireEvent) -> bool:
+    return any("\0" in (getattr(event, name) or "") for name in ("id", "source", *OWNER_ATTRIBUTES))
+
+
+def _batch(
+    records: _Records,
+    partition: int,
+    offsets: npt.NDArray[np.int64],
+    next_offset: int,
+    catalog: CompiledCatalog,
+    record_times: npt.NDArray[np.int64] | None,
+) -> DecodedBatch:
+    data = _data_of(records)
+    elements = _elements_of(records, data, catalog.elements)
+    times = _times_of(records)
+    frame = _table(records, data, times, offsets)
+    return DecodedBatch(partition, next_offset, frame, elements, record_times)
+
+
+def _data_of(records: _Records) -> list[msgspec.Raw]:
     """The raw data of every event; an event whose data is over its bounds, or that names no owner, is refused here."""
-    empty = WireEvent("", "").data
+    events = records.events
     data = [event.data for event in events]
-    for row, raw in enumerate(data):
-        if len(raw) > _SHORTEST_DATA_OVER_LIMIT and row not in refused and _has_too_many_elements(raw):
-            events[row] = _refuse(records[row], row, refused)
-            data[row] = empty
-        elif len(raw) == len(_NULL) and bytes(raw) == _NULL:
-            data[row] = empty
-    ownerless = [
-        row
-        for row, event in enumerate(events)
-        if event.subscription is None and event.credential is None and row not in refused and _lacks_owner(event)
-    ]
-    for row in ownerless:
-        events[row] = _refuse(records[row], row, refused)
+    lengths = lengths_of(data)
+    for row in np.flatnonzero(lengths > _SHORTEST_DATA_OVER_LIMIT).tolist():
+        if _has_too_many_elements(data[row]):
+            records.refuse(row)
+    for row in np.flatnonzero(lengths == len(_NULL)).tolist():
+        if bytes(data[row]) == _NULL:
+            data[row] = EMPTY_DATA
+    for row in [row for row, event in enumerate(events) if event.subscription is None and _lacks_owner(event)]:
+        records.refuse(row)
+    for row in records.refused:
+        data[row] = EMPTY_DATA
     return data
 
 
 def _lacks_owner(event: WireEvent) -> bool:
-    return all(getattr(event, name) is None for name in _OWNERS)
+    return all(getattr(event, name) is None for name in OWNER_ATTRIBUTES)
 
 
 def _has_too_many_elements(raw: msgspec.Raw) -> bool:
     try:
         return count_elements(_any_data.decode(raw)) > ELEMENTS_LIMIT
-    except (msgspec.DecodeError, RecursionError):
+    except _UNREADABLE:
         return False
 
 
-@lru_cache(maxsize=64)
-def _element_decoder(names: tuple[str, ...]) -> tuple[Callable[[bytes], list[Any]], Callable[[Any], Any]]:
-    """Decoders of a JSON array of data objects, and of one object, into structs with only the fields `f0, f1, ...`."""
-    fields = [(f"f{index}", Any, None) for index in range(len(names))]
-    rename = {f"f{index}": name for index, name in enumerate(names)}
-    struct = msgspec.defstruct("Elements", fields, gc=False, rename=rename)
-    many = msgspec.json.Decoder(list[struct], float_hook=str)  # type: ignore[valid-type]
-    return many.decode, msgspec.json.Decoder(struct, float_hook=str).decode
+def _elements_of(records: _Records, data: list[msgspec.Raw], names: tuple[str, ...]) -> dict[str, pl.Series]:
+    """The JSON texts of the named elements; an event whose data is no object is refused here."""
+    elements, wrong = decode_elements(data, names)
+    for row in wrong:
+        records.refuse(row)
+        data[row] = EMPTY_DATA
+    return elements
 
 
-def _decode_elements(
-    data: list[msgspec.Raw],
-    records: Sequence[bytes],
-    refused: dict[int, Refused],
-    events: list[WireEvent],
-    names: tuple[str, ...],
-) -> dict[str, Sequence[object]]:
-    """The values of the named elements, one list per name; a dotted name reaches into nested objects."""
-    tops = tuple(dict.fromkeys(name.partition(".")[0] for name in names))
-    many, one = _element_decoder(tops)
-    try:
-        rows = many(b"[" + b",".join(data) + b"]")
-        b"".join(data).decode()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        rows = [_decode_one(one, raw, row, data, records, refused, events) for row, raw in enumerate(list(data))]
-    columns: dict[str, Sequence[object]] = {}
-    for index, top in enumerate(tops):
-        field = f"f{index}"
-        values = [getattr(row, field) for row in rows]
-        columns.update({name: _reach(values, name) for name in names if name.partition(".")[0] == top})
-    return columns
-
-
-def _decode_one(
-    one: Callable[[Any], Any],
-    raw: msgspec.Raw,
-    row: int,
-    data: list[msgspec.Raw],
-    records: Sequence[bytes],
-    refused: dict[int, Refused],
-    events: list[WireEvent],
-) -> Any:
-    try:
-        bytes(raw).decode()
-        return one(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        if row not in refused:
-            events[row] = _refuse(records[row], row, refused)
-        data[row] = WireEvent("", "").data
-        return one(data[row])
-
-
-def _reach(values: list[object], name: str) -> list[object]:
-    path = name.split(".")[1:]
-    for part in path:
-        values = [value.get(part) if isinstance(value, dict) else None for value in values]
-    return values
-
-
-def _times_of(events: list[WireEvent], records: Sequence[bytes], refused: dict[int, Refused]) -> npt.NDArray[np.int64]:
-    times = parse_times([event.time for event in events])
+def _times_of(records: _Records) -> npt.NDArray[np.int64]:
+    times = parse_times([event.time for event in records.events])
     wrong = (times != ABSENT) & ((times < EARLIEST_TIME) | (times >= LATEST_TIME))
     for row in np.flatnonzero(wrong).tolist():
-        if row not in refused:
-            events[row] = _refuse(records[row], row, refused)
+        records.refuse(row)
         times[row] = ABSENT
     return times
 
 
 def _table(
-    events: list[WireEvent],
-    data: list[msgspec.Raw],
-    times: npt.NDArray[np.int64],
-    offsets: npt.NDArray[np.int64],
-    refused: dict[int, Refused],
-    records: Sequence[bytes],
+    records: _Records, data: list[msgspec.Raw], times: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]
 ) -> pl.DataFrame:
-    subscriptions = [event.subscription if event.subscription is not None else event.subject for event in events]
+    events = records.events
     event_time = pl.Series(times)
+    nothing = pl.Series([None], dtype=pl.String).new_from_index(0, len(events))
+    subscriptions = pl.Series([event.subscription for event in events], dtype=pl.String)
+    if subscriptions.has_nulls():
+        subjects = pl.Series([event.subject for event in events], dtype=pl.String)
+        subscriptions = subscriptions.zip_with(subscriptions.is_not_null(), subjects)
     frame = pl.DataFrame(
         [
             pl.Series("offset", offsets),
             pl.Series("source", [event.source for event in events], pl.String),
             pl.Series("event_id", [event.id for event in events], pl.String),
             event_time.set(event_time == ABSENT, None).alias("event_time"),
-            pl.Series("subscription_id", subscriptions, pl.String),
+            subscriptions.alias("subscription_id"),
             pl.Series("credential_id", [event.credential for event in events], pl.String),
             pl.Series("subscriber", [event.subscriber for event in events], pl.String),
             pl.Series("organization_id", [event.organization for event in events], pl.String),
             pl.Series("synthetic", [event.synthetic for event in events], pl.Boolean),
-            pl.Series("reason", [None], pl.String).new_from_index(0, len(events)),
-            pl.Series("reason_detail", [None], pl.String).new_from_index(0, len(events)),
+            nothing.alias("reason"),
+            nothing.alias("reason_detail"),
             pl.Series("content_digest", list(map(xxhash.xxh3_64_intdigest, data)), pl.UInt64),
-            _text_column(data).alias("data"),
+            text_column(data).alias("data"),
         ],
         schema=DECODED_COLUMNS,
     )
-    return _mark_refused(frame, refused, records) if refused else frame
+    return _mark_refused(frame, records) if records.refused else frame
 
 
-def _text_column(texts: list[msgspec.Raw]) -> pl.Series:
-    """A String column over the joined bytes, which are known to be UTF-8."""
-    ends = np.zeros(len(texts) + 1, np.int64)
-    np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)), out=ends[1:])
-    joined = b"".join(texts)
-    return pl.Series(
-        pl.from_arrow(pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(ends), pa.py_buffer(joined)))
-    )
-
-
-def _mark_refused(frame: pl.DataFrame, refused: dict[int, Refused], records: Sequence[bytes]) -> pl.DataFrame:
-    rows = list(refused)
-    stated = {name: frame[name].to_list() for name in ("source", "event_id", "reason", "reason_detail", "data")}
-    for row, fault in refused.items():
-        stated["source"][row] = fault.readable.source or None
-        stated["event_id"][row] = fault.readable.id or None
-        stated["reason"][row] = fault.reason.value
-        stated["reason_detail"][row] = fault.detail
-        stated["data"][row] = _as_came(records[row])
-    digests = pl.Series([xxhash.xxh3_64_intdigest(records[row]) for row in rows], dtype=pl.UInt64)
-    columns: Iterable[pl.Series] = (pl.Series(name, values, pl.String) for name, values in stated.items())
+def _mark_refused(frame: pl.DataFrame, records: _Records) -> pl.DataFrame:
+    rows = list(records.refused)
+    faults = list(records.refused.values())
+    came = [records.record_at(row) for row in rows]
+    texts = {
+        "source": [fault.readable.source or None for fault in faults],
+        "event_id": [fault.readable.id or None for fault in faults],
+        "reason": [fault.reason.value for fault in faults],
+        "reason_detail": [fault.detail for fault in faults],
+        "data": [_as_came(record) for record in came],
+    }
+    digests = pl.Series([xxhash.xxh3_64_intdigest(record) for record in came], dtype=pl.UInt64)
     return frame.with_columns(
-        *columns,
-        frame["content_digest"].scatter(rows, digests),
-        pl.when(pl.col("reason").is_null()).then(pl.col("event_time")).alias("event_time"),
+        *(frame[name].clone().scatter(rows, pl.Series(values, dtype=pl.String)) for name, values in texts.items()),
+        frame["content_digest"].clone().scatter(rows, digests),
+        pl.when(~pl.int_range(pl.len()).is_in(rows)).then(pl.col("event_time")).alias("event_time"),
     )
 
 
