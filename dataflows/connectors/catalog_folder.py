@@ -99,14 +99,14 @@ def _structural(errors: ValidationError, name: str, folder: Folder) -> list[Prob
         items = folder.sections[name].items
         path = (name, *model_path(error["loc"], items))
         relative = {**error, "loc": error["loc"][1:]}
-        problem = Problem(sentence(relative, SECTIONS[name]), path)  # type: ignore[arg-type]
+        problem = Problem(sentence(relative, SECTIONS[name]), path)
         problems.append(placed(problem, folder))
     return problems
 
 
 def _zone_problems(loaded: _Loaded) -> list[Problem]:
     """Time zones are data of the machine, so they are looked up here and not in the lint."""
-    known = zoneinfo.available_timezones()
+    known = _zones()
     found = []
     for index, organization in enumerate(loaded.catalog.organizations):
         if organization.timezone not in known:
@@ -114,6 +114,11 @@ def _zone_problems(loaded: _Loaded) -> list[Problem]:
             message = f"unknown time zone '{zone}'{suggestion(zone, known)}"
             found.append(_located(Problem(message, ("organizations", index, "timezone")), loaded))
     return found
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(zoneinfo.available_timezones())
 
 
 def _unusable(loaded: _Loaded) -> frozenset[tuple[str, str]]:

@@ -3,14 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
-from pydantic_core import ErrorDetails
-
 from dataflows.connectors.catalog_yaml import BareNumber
 from schemas.fields import Record, describe
 from schemas.problems import Path, suggestion
 
 
-def sentence(error: ErrorDetails, model: type[Record]) -> str:
+def sentence(error: Mapping[str, Any], model: type[Record]) -> str:
     """What is wrong, in words; `model` is the one that `error["loc"]` starts from."""
     given, context, kind = error["input"], error.get("ctx", {}), error["type"]
     name = str(error["loc"][-1]) if error["loc"] else ""
@@ -19,6 +17,8 @@ def sentence(error: ErrorDetails, model: type[Record]) -> str:
     if kind in _PLAIN:
         return _PLAIN[kind].format(given=_shown(given), **context)
     match kind:
+        case "value_error":
+            return str(context["error"])
         case "extra_forbidden":
             return f"unknown key '{name}'{suggestion(name, _keys(model, error['loc'][:-1]))}"
         case "missing":
@@ -31,7 +31,7 @@ def sentence(error: ErrorDetails, model: type[Record]) -> str:
         case "union_tag_not_found":
             return "the key 'model' is missing"
         case _:
-            return error["msg"]
+            return str(error["msg"])
 
 
 def model_path(loc: Sequence[str | int], raw: Any) -> Path:
