@@ -12,7 +12,8 @@ import polars as pl
 from dataflows.steps.decode import decode
 from rating.batch import key_group_of
 from rating.catalog import CompiledCatalog
-from rating.engine import GroupState, LaneState, RatingSettings, admit, rate
+from rating.engine import GroupState, LaneState, RatingSettings, Share, admit, assemble, rate
+from rating.engine import Rated as RatedShare
 from tests.oracle.oracle import Rated, RatedLine
 from tests.oracle.pricing import Line
 
@@ -41,11 +42,14 @@ class Core:
         lane = self.lanes.get(partition) or LaneState.new()
         self.lanes[partition], admitted = admit(self._lane(lane), decoded, self.catalog, self.settings)
         self.events.append(admitted.settled)
-        for number, share in admitted.shares:
-            group = self.groups.get(number) or GroupState.new(number)
-            self.groups[number], outcome = rate(self._group(group, number), share, self.catalog, self.settings)
-            self.events.append(outcome.events)
-            self.lines.append(outcome.line_items)
+        outcome = assemble([self._rate(number, share) for number, share in admitted.shares], self.catalog)
+        self.events.append(outcome.events)
+        self.lines.append(outcome.line_items)
+
+    def _rate(self, number: int, share: Share) -> RatedShare:
+        group = self.groups.get(number) or GroupState.new(number, self.settings.lateness)
+        self.groups[number], rated = rate(self._group(group, number), share, self.catalog, self.settings)
+        return rated
 
     def _lane(self, lane: LaneState) -> LaneState:
         return LaneState.load(lane.snapshot()) if self.through_bytes else lane
@@ -53,7 +57,7 @@ class Core:
     def _group(self, group: GroupState, number: int) -> GroupState:
         if not self.through_bytes:
             return group
-        loaded = GroupState.load(group.snapshot(), self.catalog, number)
+        loaded = GroupState.load(group.snapshot(self.catalog), self.catalog, self.settings.lateness)
         loaded.remember(self.remembered(number))
         return loaded
 

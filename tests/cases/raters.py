@@ -45,7 +45,7 @@ def rate_with_core_one_by_one(case: Case) -> list[Rated]:
 
 
 def _with_core(case: Case, size: int) -> list[Rated]:
-    settings = RatingSettings(lateness_us=micros(case.lateness), skew_us=micros(case.skew))
+    settings = RatingSettings(lateness=micros(case.lateness), skew=micros(case.skew))
     core = Core(compile_catalog(catalog_of(case)), settings)
     for batch in batches(raw_records(case), repeat(size)):
         core.take(batch)

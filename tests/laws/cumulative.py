@@ -26,7 +26,7 @@ def cost(price: Any, usage: Fraction) -> Fraction:
             return sum((_graduated(*bounds, usage) for bounds in _ranges(price.tiers)), Fraction(0))
         case "volume" | "stairstep":
             tier = next(tier for tier in price.tiers if tier.up_to is None or usage <= tier.up_to)
-            return Fraction(tier.unit_price) * usage + Fraction(tier.flat_amount)
+            return _units(tier, usage) * Fraction(tier.unit_price) + Fraction(tier.flat_amount)
         case "included":
             return cost(price.then, usage - Fraction(price.included))
     raise AssertionError(price.model)
@@ -42,8 +42,12 @@ def _graduated(tier: Any, lower: Fraction, usage: Fraction) -> Fraction:
     if usage <= lower:
         return Fraction(0)
     overlap = (usage if tier.up_to is None else min(usage, Fraction(tier.up_to))) - lower
-    units = overlap if tier.package_size is None else ceil(overlap / Fraction(tier.package_size))
-    return units * Fraction(tier.unit_price) + Fraction(tier.flat_amount)
+    return _units(tier, overlap) * Fraction(tier.unit_price) + Fraction(tier.flat_amount)
+
+
+def _units(tier: Any, usage: Fraction) -> Fraction:
+    """The usage, or the packages it starts."""
+    return usage if tier.package_size is None else Fraction(ceil(usage / Fraction(tier.package_size)))
 
 
 def wrong_sums(catalog: Catalog, rated: Iterable[Rated]) -> list[str]:

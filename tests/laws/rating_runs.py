@@ -25,7 +25,7 @@ def with_core(
     world: World, size: int = 50, key_groups: int = 16, through_bytes: bool = False, seed: int | None = None
 ) -> list[Rated]:
     """In batches of `size` records, or of random sizes if there is a seed."""
-    settings = RatingSettings(key_groups=key_groups, lateness_us=micros(world.lateness), skew_us=micros(world.skew))
+    settings = RatingSettings(key_groups=key_groups, lateness=micros(world.lateness), skew=micros(world.skew))
     core = Core(compile_catalog(world.catalog), settings, through_bytes)
     random = Random(seed)
     sizes = repeat(size) if seed is None else iter(lambda: random.choice((1, 2, 3, 7, 50)), 0)

@@ -116,6 +116,8 @@ def _rule(rng: Random, number: int, limits: Limits) -> dict[str, Any]:
 
 
 def _product(rng: Random, number: int, rules: list[dict[str, Any]], limits: Limits) -> dict[str, Any]:
+    own_rules = [rule for rule in rules if rng.random() < 0.25]
+    packaged = all("multiplier" not in rule for rule in own_rules)
     unit = rng.choice(UNITS if limits.test_modes else UNITS[:-1])
     counted = unit not in ("none", "5min") and rng.random() < 0.3
     product: dict[str, Any] = {
@@ -123,8 +125,8 @@ def _product(rng: Random, number: int, rules: list[dict[str, Any]], limits: Limi
         "version": "1.0.0",
         "currency": "USD",
         "settlement_period": {"unit": unit, "count": rng.randint(1, 4)} if counted else unit,
-        "charges": [_charge(rng, index, limits) for index in range(rng.randint(1, 3))],
-        "pricing_rules": [rule["id"] for rule in rules if rng.random() < 0.25],
+        "charges": [_charge(rng, index, limits, packaged) for index in range(rng.randint(1, 3))],
+        "pricing_rules": [rule["id"] for rule in own_rules],
         "sources": rng.choice(([], [], [], [], ["a"], ["a", "b"])),
         "immediate_cancellation": rng.random() < 0.5,
     }
@@ -152,7 +154,7 @@ def _subscription(rng: Random, number: int, products: list[dict[str, Any]]) -> d
     return subscription
 
 
-def _charge(rng: Random, number: int, limits: Limits) -> dict[str, Any]:
+def _charge(rng: Random, number: int, limits: Limits, packaged: bool) -> dict[str, Any]:
     aggregation = rng.choice(METERS)
     meter: dict[str, Any] = {"aggregation": aggregation}
     if aggregation == "unique":
@@ -165,13 +167,13 @@ def _charge(rng: Random, number: int, limits: Limits) -> dict[str, Any]:
         meter["where"] = rng.choice(WHERES)
     if aggregation in ("sum", "max", "latest", "average") and rng.random() < 0.4:
         meter["allow_negative"] = True
-    price = _price(rng, limits)
+    price = _price(rng, limits, packaged)
     if rng.random() < 0.25:
         price = {"model": "included", "included": rng.choice(("0", "0.5", "3", "100")), "then": price}
     return {"id": f"charge{number}", "meter": meter, "price": price}
 
 
-def _price(rng: Random, limits: Limits) -> dict[str, Any]:
+def _price(rng: Random, limits: Limits, packaged: bool) -> dict[str, Any]:
     model = rng.choice(MODELS)
     price: dict[str, Any] = {"model": model}
     match model:
@@ -180,11 +182,11 @@ def _price(rng: Random, limits: Limits) -> dict[str, Any]:
         case "package":
             price |= {"package_size": rng.choice(("0.25", "1", "3", "100")), "package_price": rng.choice(PRICES)}
         case "percentage":
-            price |= {"tiers": _tiers(rng, model)} if rng.random() < 0.3 else {"rate": rng.choice(PRICES)}
+            price |= {"tiers": _tiers(rng, model, packaged)} if rng.random() < 0.3 else {"rate": rng.choice(PRICES)}
             if limits.per_event_amounts:
                 price |= _per_event(rng)
         case _:
-            price["tiers"] = _tiers(rng, model)
+            price["tiers"] = _tiers(rng, model, packaged)
     return price
 
 
@@ -193,7 +195,7 @@ def _per_event(rng: Random) -> dict[str, str]:
     return {key: rng.choice(values) for key, values in amounts.items() if rng.random() < 0.4}
 
 
-def _tiers(rng: Random, model: str) -> list[dict[str, str]]:
+def _tiers(rng: Random, model: str, packaged: bool) -> list[dict[str, str]]:
     bounds = sorted(rng.sample(range(len(BOUNDS)), rng.randint(0, 3)))
     tiers = []
     for bound in [*(BOUNDS[index] for index in bounds), None]:
@@ -202,7 +204,7 @@ def _tiers(rng: Random, model: str) -> list[dict[str, str]]:
             tier["unit_price"] = rng.choice(PRICES)
         if model == "stairstep" or rng.random() < 0.3:
             tier["flat_amount"] = rng.choice(PRICES)
-        if model == "graduated" and rng.random() < 0.2:
+        if (model == "graduated" or (model == "volume" and packaged)) and rng.random() < 0.2:
             tier["package_size"] = rng.choice(("0.25", "1", "7", "100"))
         tiers.append(tier)
     return tiers

@@ -110,14 +110,14 @@ def _within(zone: Zone, usage: Fraction) -> Fraction:
 
 def _slice(zone: Zone, before: Fraction, after: Fraction, multiplier: Fraction) -> Line:
     first, last = _within(zone, before), _within(zone, after)
-    quantity = last - first
-    if zone.package_size is not None:
-        quantity = Fraction(_packages(zone, last) - _packages(zone, first))
+    quantity = last - first if zone.tier == 0 else _units(zone, last) - _units(zone, first)
     return Line("usage", zone.tier, quantity, first, last, times(multiplier, zone.unit_price))
 
 
-def _packages(zone: Zone, usage: Fraction) -> int:
-    return ceil((usage - zone.lower) / zone.package_size)
+def _units(zone: Zone, usage: Fraction) -> Fraction:
+    """How much of the zone is priced: its usage, or its started packages."""
+    used = usage - zone.lower
+    return used if zone.package_size is None else Fraction(ceil(used / zone.package_size))
 
 
 def _flat(zone: Zone, sign: Fraction, after: Fraction, multiplier: Fraction) -> Line:
@@ -134,12 +134,24 @@ def _whole(
         shown = replace(shown, unit_price=Fraction(0))
     paying = replace(shown, lower=zones[0].upper, upper=None, flat_amount=Fraction(0))
     lines = _graduated([zones[0], paying] if shown.tier else [zones[0]], before, after, multiplier)
-    if price.model == "volume" and old.tier and new.tier and old.tier != new.tier and weighted:
-        lines.append(Line("reprice", new.tier, weighted, after, after, new.unit_price - old.unit_price))
+    if price.model == "volume" and old.tier and new.tier and old.tier != new.tier:
+        lines += _reprice(zones[0], old, new, before, after, weighted)
     if old.tier != new.tier:
         flats = ((old, Fraction(-1)), (new, Fraction(1)))
         lines += [_flat(zone, sign, after, multiplier) for zone, sign in flats if zone.tier and zone.flat_amount]
     return lines
+
+
+def _reprice(
+    free: Zone, old: Zone, new: Zone, before: Fraction, after: Fraction, weighted: Fraction
+) -> list[Line]:
+    """What was rated in the old tier at the new tier's price; packages are given back and started anew."""
+    if old.package_size is None and new.package_size is None:
+        changes = [(weighted, new.unit_price - old.unit_price)]
+    else:
+        started = [_units(replace(zone, lower=free.upper), before) for zone in (old, new)]
+        changes = [(-started[0], old.unit_price), (started[1], new.unit_price)]
+    return [Line("reprice", new.tier, quantity, after, after, unit) for quantity, unit in changes if quantity]
 
 
 def _per_event(price: Any, lines: list[Line], after: Fraction, multiplier: Fraction, tier: int) -> list[Line]:
