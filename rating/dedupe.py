@@ -28,6 +28,7 @@ _MOST_RUNS = 16
 _MERGED_RUNS = 8
 _FILTER_BITS_PER_EVENT = 16
 _SMALLEST_FILTER = 1 << 12
+_BITS = np.left_shift(np.uint8(1), np.arange(8, dtype=np.uint8))
 _HOUR = 3_600_000_000
 _BUCKETS_IN_LATENESS = 8
 
@@ -121,7 +122,7 @@ class _Filter:
     def _probes(self, identity: Wide) -> list[tuple[Index, npt.NDArray[np.uint8]]]:
         mask = np.uint64(len(self._bits) - 1)
         return [
-            (((part >> np.uint64(3)) & mask).astype(np.int64), np.uint8(1) << (part & np.uint64(7)).astype(np.uint8))
+            (((part >> np.uint64(3)) & mask).view(np.int64), _BITS[(part & np.uint64(7)).view(np.int64)])
             for part in (identity[:, 0] >> np.uint64(32), identity[:, 1])
         ]
 
@@ -138,18 +139,26 @@ class DuplicateIndex:
     def __len__(self) -> int:
         return sum(len(run.high) for runs in self._buckets.values() for run in runs)
 
-    def repeats(self, events: Sightings) -> Mask:
-        """Where the event's identity was first seen at another position: remembered, or earlier among these events."""
+    def look(self, events: Sightings) -> tuple[Mask, Mask]:
+        """Where the identity was first seen at another position (remembered, or earlier among these events), and where
+        it is remembered at this very position."""
         repeated = self._repeats_within(events)
+        held = np.zeros(len(repeated), np.bool_)
         suspects = np.flatnonzero(self._filter.may_hold(events.identity))
+        if not len(suspects):
+            return repeated, held
+        asked = events.take(suspects)
         for bucket, runs in self._buckets.items():
-            if not len(suspects):
-                break
-            within = self._reaches(bucket, events.record_time[suspects])
+            within = self._reaches(bucket, asked.record_time)
             for run in runs:
-                first = run.positions_of(events.identity[suspects])
-                repeated[suspects] |= (first >= 0) & (first != events.position[suspects]) & within
-        return repeated
+                first = run.positions_of(asked.identity)
+                repeated[suspects] |= (first >= 0) & (first != asked.position) & within
+                held[suspects] |= first == asked.position
+        return repeated, held
+
+    def repeats(self, events: Sightings) -> Mask:
+        """Where the identity was first seen at another position."""
+        return self.look(events)[0]
 
     def _reaches(self, bucket: int, record_time: Index) -> Mask:
         """Whether a bucket still counts for a record of that time: it does until all of it is past the lateness."""
@@ -170,11 +179,9 @@ class DuplicateIndex:
         return repeated
 
     def remember(self, events: Sightings) -> None:
-        """Adds first sights; those remembered already at the same position (a replay) are added once only."""
-        fresh = np.flatnonzero(~self._held(events))
-        if not len(fresh):
+        """Adds first sights that are not held yet."""
+        if not len(events.position):
             return
-        events = events.take(fresh)
         if self._bucket_length is None:
             self._add_run(0, events)
         else:
@@ -184,15 +191,6 @@ class DuplicateIndex:
             self._forget(int(events.record_time.max()))
         if not self._filter.add(events.identity):
             self._rebuild_filter()
-
-    def _held(self, events: Sightings) -> Mask:
-        held = np.zeros(len(events.position), np.bool_)
-        suspects = np.flatnonzero(self._filter.may_hold(events.identity))
-        if len(suspects):
-            for runs in self._buckets.values():
-                for run in runs:
-                    held[suspects] |= run.positions_of(events.identity[suspects]) == events.position[suspects]
-        return held
 
     def _add_run(self, bucket: int, events: Sightings) -> None:
         runs = self._buckets.setdefault(bucket, [])

@@ -82,7 +82,7 @@ def admit(
     pairs = measure(batch, resolved, catalog)
     events = event_columns(batch, resolved)
     open_rows = np.flatnonzero(resolved.verdict <= Verdict.BLOCKED)
-    settled = events if not len(open_rows) else events.filter(resolved.verdict > Verdict.BLOCKED)
+    settled = events.clear() if len(open_rows) == len(events) else events.filter(resolved.verdict > Verdict.BLOCKED)
     admitted = Admitted(
         batch.partition,
         batch.next_offset,
@@ -104,7 +104,7 @@ def _split(
     owner = events["subscription"].to_numpy()[open_rows]
     group_of_row[open_rows] = catalog.subscriptions.id_hash[owner] % np.uint32(key_groups)
     order = open_rows[np.argsort(group_of_row[open_rows], kind="stable")]
-    ordered = events[order]
+    ordered = events[pl.Series(order.astype(np.uint32))]
     identity = hash_identities(ordered["event_id"], ordered["source"])
     place = np.zeros(len(events), np.int64)
     place[order] = np.arange(len(order))
@@ -131,14 +131,14 @@ def rate(
     offsets = share.events["offset"].to_numpy()
     record_time = share.events["record_time"].to_numpy()
     sightings = Sightings(share.identity, pack_positions(share.partition, offsets), record_time)
-    repeated = state.duplicates.repeats(sightings)
+    repeated, held = state.duplicates.look(sightings)
     pairs = share.pairs.take(~repeated[share.pairs.event]) if repeated.any() else share.pairs
     folded, overflowing = fold(state, pairs, share.events["event_time"].to_numpy(), catalog)
     refused = np.zeros(share.height, np.bool_)
     refused[overflowing] = True
     if len(overflowing):
         pairs = pairs.take(~refused[pairs.event])
-    state.duplicates.remember(sightings.take(np.flatnonzero(~repeated & ~refused)))
+    state.duplicates.remember(sightings.take(np.flatnonzero(~(repeated | refused | held))))
     state.applied[share.partition] = int(offsets[-1])
     return state, Rated(share.partition, rows.with_verdicts(share.events, repeated, refused), pairs, folded)
 

@@ -6,6 +6,7 @@ files, and the credentials that its events have named under a subscription befor
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import repeat
 
 import msgspec
 import numpy as np
@@ -127,7 +128,7 @@ def _take_over_refusals(events: pl.DataFrame, resolved: Resolved) -> None:
 def _find_subscriptions(lane: LaneState, events: pl.DataFrame, resolved: Resolved, catalog: CompiledCatalog) -> None:
     known = catalog.subscription_rows.get
     names = events["subscription_id"]
-    found = np.array([known(name, _NOBODY) for name in names.to_list()], np.int64)
+    found = np.fromiter(map(known, names.to_list(), repeat(_NOBODY)), np.int64, len(names))
     resolved.subscription[:] = found
     stated = names.is_not_null().to_numpy()
     open_rows = resolved.verdict != Verdict.REJECTED
@@ -146,23 +147,35 @@ def _by_credential(
 ) -> None:
     """Charges events that name only a credential; a credential new to the catalog is known from its first event on."""
     names = events["credential_id"].to_list()
-    known = catalog.credential_rows.get
-    found = np.array([known(name, _NOBODY) for name in names], np.int64)
+    found = np.fromiter(map(catalog.credential_rows.get, names, repeat(_NOBODY)), np.int64, len(names))
     charged = ~stated & (found >= 0)
     resolved.subscription[charged] = found[charged]
-    unknown = (found < 0) & events["credential_id"].is_not_null().to_numpy() & (resolved.verdict != Verdict.REJECTED)
-    ids = catalog.subscriptions.ids
+    unknown = (found < 0) & events["credential_id"].is_not_null().to_numpy()
+    discovering = unknown & stated & (resolved.subscription >= 0) & (resolved.verdict == 0)
+    asking = np.flatnonzero(unknown & ~stated & (resolved.verdict != Verdict.REJECTED))
+    if not len(asking):
+        _discover(lane, events, discovering)
+        return
+    begin = 0
     homeless = np.zeros(len(names), np.bool_)
-    for row in np.flatnonzero(unknown).tolist():
-        subscription = int(resolved.subscription[row])
-        if stated[row]:
-            if subscription >= 0 and resolved.verdict[row] == 0:
-                lane.credentials.setdefault(names[row], ids[subscription])
-        else:
-            home = lane.credentials.get(names[row])
-            resolved.subscription[row] = _NOBODY if home is None else catalog.subscription_rows.get(home, _NOBODY)
-            homeless[row] = resolved.subscription[row] < 0
+    for row in asking.tolist():
+        _discover(lane, events, discovering, begin, row)
+        begin = row
+        home = lane.credentials.get(names[row])
+        resolved.subscription[row] = _NOBODY if home is None else catalog.subscription_rows.get(home, _NOBODY)
+        homeless[row] = resolved.subscription[row] < 0
+    _discover(lane, events, discovering, begin)
     resolved.decide(homeless, Verdict.PARKED, Reason.UNKNOWN_CREDENTIAL, "no such credential in the catalog")
+
+
+def _discover(lane: LaneState, events: pl.DataFrame, discovering: Mask, start: int = 0, stop: int | None = None) -> None:
+    """Notes the credentials that these rows name for the first time; the first subscription named keeps them."""
+    rows = np.flatnonzero(discovering[start:stop]) + start
+    if not len(rows):
+        return
+    named = events.select("credential_id", "subscription_id")[rows].reverse()
+    first = dict(zip(named["credential_id"].to_list(), named["subscription_id"].to_list(), strict=True))
+    lane.credentials.update({name: home for name, home in reversed(first.items()) if name not in lane.credentials})
 
 
 def _by_owner(row: int, events: pl.DataFrame, resolved: Resolved, catalog: CompiledCatalog) -> None:

@@ -26,6 +26,10 @@ _LINE_ROWS = polars_schema(LINE_ITEMS)
 _VERDICTS = pl.Series([None, *(verdict.label for verdict in Verdict)], dtype=pl.String)
 _KINDS = pl.Series([kind.label for kind in LineKind], dtype=pl.String)
 _TIME = pl.Datetime("us", "UTC")
+_OF_EVENT = (
+    *("partition", "offset", "source", "event_id", "event_time", "subscription_id"),
+    *("credential_id", "subscriber", "organization_id", "synthetic"),
+)
 _OVERFLOW_DETAIL = "its usage would pass what 38 digits can price"
 
 
@@ -137,7 +141,9 @@ def _line_rows(
     lines = lines_of(_usage([share for share, _ in paired], charge, events, event), catalog.charges.prices)
     pair = lines["pair"].to_numpy()
     periods = [np.concatenate([getattr(share.pairs, name) for share, _ in paired]) for name in ("period_start", "period_end")]
-    own = events[event[pair]] if len(pair) != len(events) or (event[pair] != np.arange(len(events))).any() else events
+    own = events.select(_OF_EVENT)
+    if len(pair) != len(events) or (event[pair] != np.arange(len(events))).any():
+        own = own[pl.Series(event[pair].astype(np.uint32))]
     return _named(lines, own, _numbers_within(event[pair]), charge[pair], periods[0][pair], periods[1][pair], catalog)
 
 
@@ -181,8 +187,7 @@ def _named(
     frame = pl.DataFrame(
         [
             lines["kind"].alias("line_kind"),
-            *(events[name] for name in ("partition", "offset", "source", "event_id", "event_time", "subscription_id")),
-            *(events[name] for name in ("credential_id", "subscriber", "organization_id")),
+            *events.get_columns(),
             events["source"].alias("source_id"),
             *names.get_columns(),
             lines["tier"].cast(pl.Int32),
@@ -191,7 +196,6 @@ def _named(
             *(_decimal(lines[name], QUANTITY_SCALE) for name in ("quantity", "usage_before", "usage_after")),
             _decimal(lines["unit_price"], PRICE_SCALE),
             _decimal(amount.alias("amount"), AMOUNT_SCALE),
-            events["synthetic"],
             pl.Series("number", number),
         ]
     )

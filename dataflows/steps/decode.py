@@ -59,7 +59,7 @@ def decode_chunk(chunk: bytes, partition: int, first_line: int, catalog: Compile
     events = _fast(chunk)
     if events is not None and len(events) == lines:
         offsets = np.arange(first_line, first_line + lines)
-        records = _Records(lambda row: chunk.split(b"\n")[row], events)
+        records = _Records(_line_of(chunk), events)
         return _batch(records, partition, offsets, first_line + lines, catalog, None)
     split = chunk.split(b"\n")
     rows = [row for row, line in enumerate(split) if line.strip()]
@@ -78,6 +78,18 @@ def decode(
     """Decodes consecutive records of a partition, given as bytes with their offsets and, from a log, their times."""
     next_offset = int(offsets[-1]) + 1 if len(offsets) else 0
     return _batch(_decode_each(records), partition, offsets, next_offset, catalog, record_times)
+
+
+def _line_of(chunk: bytes) -> Callable[[int], bytes]:
+    """Gives single lines of a chunk, which is split once a line is asked for."""
+    split: list[bytes] = []
+
+    def line(row: int) -> bytes:
+        if not split:
+            split.extend(chunk.split(b"\n"))
+        return split[row]
+
+    return line
 
 
 def _fast(chunk: bytes) -> list[WireEvent] | None:

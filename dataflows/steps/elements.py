@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -32,7 +33,7 @@ def decode_elements(
         objects = [_decode_or_note(one, raw, row, wrong) for row, raw in enumerate(data)]
     columns: dict[str, pl.Series] = {}
     for index, top in enumerate(tops):
-        raws = [getattr(own, f"f{index}") for own in objects]
+        raws = list(map(attrgetter(f"f{index}"), objects))
         if top in names:
             columns[top] = _json_texts(raws)
         columns.update(_nested(raws, top, names))

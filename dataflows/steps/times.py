@@ -21,9 +21,12 @@ _LENGTHS = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 
 def parse_times(texts: Sequence[str | None]) -> Times:
     """Microseconds since 1970 UTC, shape (n,), dtype int64; ABSENT for None, UNREADABLE for what is no RFC 3339 time."""
-    first = next((len(text) for text in texts if text is not None), 0)
-    if first in _SHAPES and all(text is not None and len(text) == first for text in texts):
-        return _parse_uniform(texts, first)
+    try:
+        lengths = set(map(len, texts))  # type: ignore[arg-type]
+    except TypeError:
+        lengths = set()
+    if len(lengths) == 1 and (length := lengths.pop()) in _SHAPES:
+        return _parse_uniform(texts, length)
     return np.fromiter((_parse_one(text) for text in texts), np.int64, len(texts))
 
 
