@@ -63,7 +63,7 @@ def kept_states(folder: Path, step_id: str) -> dict[str, bytes]:
         for step, key, epoch, change in _rows(folder, _SNAPSHOTS):
             if step == step_id and (key not in states or epoch > states[key][0]):
                 states[key] = epoch, change
-    return {key: pickle.loads(change) for key, (_, change) in states.items() if change is not None}  # noqa: S301 (ours)
+    return {key: pickle.loads(change) for key, (_, change) in states.items() if change is not None}
 
 
 _EXECUTIONS = "SELECT ex_num, worker_count, resume_epoch FROM exs"

@@ -35,6 +35,7 @@ class LedgerFolder:
     """The places inside a ledger's folder; `root` is absolute."""
 
     root: Path
+    shape: LedgerShape
 
     @property
     def pending(self) -> Path:
@@ -51,6 +52,10 @@ class LedgerFolder:
         """Which input file is which partition."""
         return self.root / "inputs.json"
 
+    def writers(self) -> range:
+        """The numbers of the writers."""
+        return range(self.shape.writers)
+
     def table(self, name: str) -> Path:
         """The published files of a table."""
         return self.root / name
@@ -62,13 +67,13 @@ class LedgerFolder:
 
 def open_folder(path: Path, key_groups: int, writers: int) -> LedgerFolder:
     """The ledger at `path`, made if there is none; its parent folder must exist. Refuses other numbers than its own."""
-    folder = LedgerFolder(path.resolve())
+    wanted = LedgerShape(FORMAT, key_groups, writers)
+    folder = LedgerFolder(path.resolve(), wanted)
     with plain_os_errors(f"cannot write the ledger {path}"):
         if not folder.root.exists() and not folder.root.parent.is_dir():
             raise RatemillError(f"cannot make the ledger {path}: the folder {folder.root.parent} does not exist")
         folder.root.mkdir(exist_ok=True)
         _make_places(folder, writers)
-        wanted = LedgerShape(FORMAT, key_groups, writers)
         shape = _shape(folder, wanted)
     if shape.format != FORMAT:
         raise RatemillError(f"the ledger {path} has format {shape.format}; this version reads format {FORMAT}")
@@ -110,11 +115,14 @@ def _shape(folder: LedgerFolder, wanted: LedgerShape) -> LedgerShape:
 
 
 @contextmanager
-def locked(folder: LedgerFolder) -> Iterator[None]:
-    """Hold the ledger alone while the block runs; refuses at once if another process holds it."""
+def locked(folder: LedgerFolder) -> Iterator[int]:
+    """Hold the ledger alone while the block runs; refuses at once if another process holds it.
+
+    Gives the lock's descriptor: a child that inherits it holds the lock as well.
+    """
     handle = take_lock(folder, fcntl.LOCK_EX)
     try:
-        yield
+        yield handle
     finally:
         os.close(handle)
 

@@ -7,6 +7,10 @@ the manifest later still; both only ever hold more than the state needs, and the
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from dataflows.ledger import manifest
 from schemas.ledger import TABLES
 
@@ -51,3 +55,16 @@ def live_files(root: Path, table: str) -> Iterator[Path]:
     for path in sorted((root / "manifest").glob("*.json")):
         for file in manifest.load(path).live(table):
             yield root / table / file.name
+
+
+def read_table(root: Path, table: str) -> pl.DataFrame:
+    """Every published row of a table, in no order that means anything."""
+    files = [pq.read_table(path, partitioning=None) for path in live_files(root, table)]
+    return pl.DataFrame(pl.from_arrow(pa.concat_tables([TABLES[table].empty_table(), *files])))
+
+
+def commits_since(root: Path, sequences: list[int]) -> pl.DataFrame:
+    """Published commits from these sequences on, one number per writer."""
+    first = pl.DataFrame({"first": sequences}, schema={"first": pl.Int64}).with_row_index("writer")
+    commits = read_table(root, "commits").join(first.with_columns(pl.col("writer").cast(pl.Int32)), on="writer")
+    return commits.filter(pl.col("sequence") >= pl.col("first")).drop("first")

@@ -32,12 +32,15 @@ class LedgerWriter:
         self._tally = Tally()
         self._lanes: dict[int, LanePosition] = {}
 
-    def append(self, events: pl.DataFrame, line_items: pl.DataFrame) -> None:
-        """Add rows of `events` and `line_items` to the open commit; they reach the disk group by group."""
-        self._tally.add(events, line_items)
+    def append(self, events: pl.DataFrame, line_items: pl.DataFrame) -> dict[str, int]:
+        """Add rows of `events` and `line_items` to the open commit; gives their number per verdict.
+
+        They reach the disk group by group.
+        """
         for table, rows in (("events", events), ("line_items", line_items)):
             if rows.height:
                 self._file(table).append(rows)
+        return self._tally.add(events, line_items)
 
     def announce(self, received: int, partition: int, position: LanePosition) -> None:
         """Say that `received` records come in the open commit, up to a position of an input partition."""

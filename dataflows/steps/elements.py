@@ -17,9 +17,7 @@ _EMPTY_OBJECT = msgspec.Raw(b"{}")
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def decode_elements(
-    data: Sequence[msgspec.Raw], names: tuple[str, ...]
-) -> tuple[dict[str, pl.Series], list[int]]:
+def decode_elements(data: Sequence[msgspec.Raw], names: tuple[str, ...]) -> tuple[dict[str, pl.Series], list[int]]:
     """One String column of JSON texts per name, null where absent; and the rows whose data is no readable object.
 
     A dotted name reaches into nested objects: `a.b` is the member `b` of the object `a`.
@@ -90,4 +88,6 @@ def text_column(raws: Sequence[msgspec.Raw]) -> pl.Series:
     ends = np.zeros(len(raws) + 1, np.int64)
     np.cumsum(lengths_of(raws), out=ends[1:])
     joined = b"".join(raws)
-    return pl.Series(pl.from_arrow(pa.LargeStringArray.from_buffers(len(raws), pa.py_buffer(ends), pa.py_buffer(joined))))
+    return pl.Series(
+        pl.from_arrow(pa.LargeStringArray.from_buffers(len(raws), pa.py_buffer(ends), pa.py_buffer(joined)))
+    )

@@ -1,0 +1,212 @@
+"""Files of events as inputs of the flow: one input partition per file, read from start to end, once.
+
+Owns: which file is which partition (`inputs.json` in the ledger), and the place up to which each has been read. Does
+not own: formats (`records`), or what becomes of a record (`decode`, `admit`). The rule: a file is known by its path and
+its first bytes; reading goes on where the kept state says, so the same file again brings nothing, and a longer one
+brings what was added.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import xxhash
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+
+from dataflows.connectors.records import open_records
+from dataflows.errors import RatemillError
+from dataflows.ledger.folder import LedgerFolder, plain_os_errors, replace_file
+from dataflows.steps.decode import decode
+from rating.catalog import CompiledCatalog
+from rating.engine import Admitted, LaneState, RatingSettings, admit
+from rating.resolve import NONE_YET
+
+_FINGERPRINT_BYTES = 65_536
+
+
+class InputFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file that was an input once; `fingerprint` is over its first `fingerprint_bytes` bytes as they were then."""
+
+    partition: int
+    path: str
+    fingerprint: str
+    fingerprint_bytes: int
+
+    @property
+    def name(self) -> str:
+        """The partition's name in the recovery state."""
+        return f"file-{self.partition}"
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An input partition has been read to its end; `record_time` is its progress in microseconds, None without any."""
+
+    partition: int
+    next_offset: int
+    record_time: int | None
+
+
+class _Place(msgspec.Struct, frozen=True, array_like=True):
+    """Where reading goes on: position in the file, number of the next record; whether its end was reported there."""
+
+    version: int
+    position: int
+    offset: int
+    finished: bool
+    lane: bytes
+
+
+_PLACE_VERSION = 1
+_START = _Place(_PLACE_VERSION, 0, 0, False, b"")
+
+
+def register_inputs(folder: LedgerFolder, paths: Iterable[Path]) -> list[InputFile]:
+    """Give every file its partition for ever, in the order given; RatemillError for one that cannot be an input.
+
+    Returns all inputs that the ledger ever had; those not among `paths` have no path and rest.
+    """
+    with plain_os_errors(f"cannot use {folder.inputs}"):
+        known = {file.path: file for file in _load(folder.inputs)}
+        wanted = {str(path.resolve()): path for path in paths}
+        for place, path in wanted.items():
+            known[place] = _look_at(place, path, known)
+        replace_file(folder.inputs, msgspec.json.format(msgspec.json.encode(list(known.values()))))
+    return [file if file.path in wanted else msgspec.structs.replace(file, path="") for file in known.values()]
+
+
+def _load(path: Path) -> list[InputFile]:
+    if not path.exists():
+        return []
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[InputFile])
+    except msgspec.DecodeError as error:
+        raise RatemillError(f"{path} is damaged: {error}") from error
+
+
+def _look_at(place: str, path: Path, known: dict[str, InputFile]) -> InputFile:
+    """The file as an input; opening it says whether it is of a known kind."""
+    with _plain_read_errors(path):
+        open_records(path, 0).close()
+        with open(path, "rb") as file:
+            start = file.read(_FINGERPRINT_BYTES)
+    before = known.get(place)
+    if before is None:
+        return InputFile(len(known), place, xxhash.xxh3_64_hexdigest(start), len(start))
+    if xxhash.xxh3_64_hexdigest(start[: before.fingerprint_bytes]) != before.fingerprint:
+        raise RatemillError(f"{path} was rated before with another content; give the new file another name")
+    return before
+
+
+@dataclass(slots=True)
+class ReadingProgress:
+    """What the sources of this process have read: bytes per partition and their total, for a progress bar only."""
+
+    bytes_read: dict[int, int]
+    bytes_total: int = 0
+
+
+class FileSource(FixedPartitionedSource):
+    """All inputs the ledger ever had; an item is a batch of admitted records, or the news that a file has ended."""
+
+    def __init__(
+        self,
+        inputs: Sequence[InputFile],
+        catalog: CompiledCatalog,
+        settings: RatingSettings,
+        batch_records: int,
+        batch_bytes: int,
+        progress: ReadingProgress,
+    ) -> None:
+        self._inputs = {file.name: file for file in inputs}
+        self._catalog = catalog
+        self._settings = settings
+        self._batch_records = batch_records
+        self._batch_bytes = batch_bytes
+        self._progress = progress
+
+    def list_parts(self) -> list[str]:
+        return list(self._inputs)
+
+    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "StatefulSourcePartition":
+        file = self._inputs[for_part]
+        if not file.path:
+            return RestingPartition(resume_state)
+        return FilePartition(self, file, resume_state)
+
+
+class RestingPartition(StatefulSourcePartition):
+    """An input that is not read in this run: it only keeps its place."""
+
+    def __init__(self, place: bytes | None) -> None:
+        self._place = place or msgspec.msgpack.encode(_START)
+
+    def next_batch(self) -> Iterable[Admitted | Finished]:
+        raise StopIteration
+
+    def snapshot(self) -> bytes:
+        return self._place
+
+
+class FilePartition(StatefulSourcePartition):
+    """One file, decoded and admitted batch by batch; the lane's state is part of its place."""
+
+    def __init__(self, source: FileSource, file: InputFile, resume_state: bytes | None) -> None:
+        place = msgspec.msgpack.decode(resume_state, type=_Place) if resume_state else _START
+        assert place.version == _PLACE_VERSION, f"the place in an input has version {place.version}"
+        self._source = source
+        self._partition = file.partition
+        self._path = Path(file.path)
+        self._offset = place.offset
+        self._finished = place.finished
+        self._lane = LaneState.load(place.lane) if place.lane else LaneState.new()
+        with _plain_read_errors(self._path):
+            self._records = open_records(self._path, place.position)
+
+    def next_batch(self) -> Iterable[Admitted | Finished]:
+        source = self._source
+        with _plain_read_errors(self._path):
+            records = self._records.read(source._batch_records, source._batch_bytes)
+            source._progress.bytes_read[self._partition] = self._records.bytes_read()
+        if not records:
+            return self._end()
+        offsets = np.arange(self._offset, self._offset + len(records))
+        self._offset += len(records)
+        self._finished = False
+        records, offsets = without_blanks(records, offsets)
+        batch = decode(records, self._partition, offsets, source._catalog)
+        self._lane, admitted = admit(self._lane, batch, source._catalog, source._settings)
+        return [admitted]
+
+    def snapshot(self) -> bytes:
+        return msgspec.msgpack.encode(
+            _Place(_PLACE_VERSION, self._records.position, self._offset, self._finished, self._lane.snapshot())
+        )
+
+    def close(self) -> None:
+        self._records.close()
+
+    def _end(self) -> Iterable[Finished]:
+        if self._finished:
+            raise StopIteration
+        self._finished = True
+        latest = self._lane.latest_time
+        return [Finished(self._partition, self._offset, None if latest == NONE_YET else latest)]
+
+
+def without_blanks(records: list[bytes], offsets: npt.NDArray[np.int64]) -> tuple[list[bytes], npt.NDArray[np.int64]]:
+    """The records that are not blank, with their offsets: a blank line is no record, but it has a number."""
+    if all(records) and not any(map(bytes.isspace, records)):
+        return records, offsets
+    kept = [row for row, record in enumerate(records) if record and not record.isspace()]
+    return [records[row] for row in kept], offsets[kept]
+
+
+@contextmanager
+def _plain_read_errors(path: Path) -> Iterator[None]:
+    with plain_os_errors(f"cannot read the events {path}"):
+        yield

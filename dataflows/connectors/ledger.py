@@ -1,0 +1,168 @@
+"""The ledger as the output of the flow: one sink partition per writer, inside Bytewax's commit.
+
+Owns: what the engine's epoch means to a writer. Does not own: files (`ledger.writer`). The rule: whatever belongs to a
+commit has been written and forced to disk before `snapshot` gives the state that says so.
+
+Pricing and Parquet run in a thread of the writer while the flow reads on, for both let go of the interpreter's lock.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import polars as pl
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+
+from dataflows.connectors.files import Finished
+from dataflows.ledger.commit import LanePosition
+from dataflows.ledger.compaction import Housekeeping
+from dataflows.ledger.folder import LedgerFolder, plain_os_errors
+from dataflows.ledger.writer import LedgerWriter
+from rating.catalog import CompiledCatalog
+from rating.engine import Admitted, Rated, assemble
+from rating.resolve import NONE_YET
+from schemas.ledger import LINE_ITEMS, polars_schema
+
+_BATCHES_AHEAD = 4
+_NO_LINES = pl.DataFrame(schema=polars_schema(LINE_ITEMS))
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """So many records of an input come to this writer, and the input has been read up to `position`.
+
+    `settled` are those of them whose verdict needed no rating, as rows of `events`.
+    """
+
+    partition: int
+    position: LanePosition
+    received: int
+    settled: pl.DataFrame | None = None
+
+
+def announcements(item: Admitted | Finished, writers: int) -> list[tuple[str, Announcement]]:
+    """What each writer must know of a batch: every writer hears of every batch, so that its commits keep coming."""
+    if isinstance(item, Finished):
+        position = LanePosition(item.next_offset, item.record_time, finished=True)
+        return [(writer_name(writer), Announcement(item.partition, position, 0)) for writer in range(writers)]
+    position = LanePosition(item.next_offset, None if item.record_time == NONE_YET else item.record_time)
+    received = [0] * writers
+    for key_group, share in item.shares:
+        received[key_group % writers] += share.height
+    own = item.partition % writers
+    received[own] += item.settled.height
+    return [
+        (
+            writer_name(writer),
+            Announcement(
+                item.partition, position, count, item.settled if writer == own and item.settled.height else None
+            ),
+        )
+        for writer, count in enumerate(received)
+    ]
+
+
+def writer_name(writer: int) -> str:
+    """The name of a writer in the recovery state; sorts as the numbers do."""
+    return f"writer-{writer:02d}"
+
+
+@dataclass(slots=True)
+class RatingProgress:
+    """What the writers of this process have been given so far."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    line_items: int = 0
+
+
+class LedgerSink(FixedPartitionedSink):
+    """The writers of a ledger; `on_progress` is called whenever rows have been handed over."""
+
+    def __init__(
+        self,
+        folder: LedgerFolder,
+        writers: int,
+        catalog: CompiledCatalog,
+        keeping: Housekeeping,
+        progress: RatingProgress,
+        on_progress: Callable[[], None],
+    ) -> None:
+        self._folder = folder
+        self._writers = {writer_name(writer): writer for writer in range(writers)}
+        self._catalog = catalog
+        self._keeping = keeping
+        self._progress = progress
+        self._on_progress = on_progress
+
+    def list_parts(self) -> list[str]:
+        return list(self._writers)
+
+    def part_fn(self, item_key: str) -> int:
+        return self._writers[item_key]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "LedgerPartition":
+        with _plain_write_errors(self._folder):
+            writer = LedgerWriter(
+                self._folder, self._writers[for_part], resume_state, self._catalog.digest, self._keeping
+            )
+        return LedgerPartition(writer, self._folder, self._catalog, self._progress, self._on_progress)
+
+
+class LedgerPartition(StatefulSinkPartition):
+    """One writer: prices and writes what comes in a thread of its own, in order; `snapshot` waits for it and seals."""
+
+    def __init__(
+        self,
+        writer: LedgerWriter,
+        folder: LedgerFolder,
+        catalog: CompiledCatalog,
+        progress: RatingProgress,
+        on_progress: Callable[[], None],
+    ) -> None:
+        self._writer = writer
+        self._folder = folder
+        self._catalog = catalog
+        self._progress = progress
+        self._on_progress = on_progress
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+        self._under_way: deque[Future[None]] = deque()
+
+    def write_batch(self, values: Sequence[Rated | Announcement]) -> None:
+        self._under_way.append(self._thread.submit(self._absorb, list(values)))
+        self._wait(_BATCHES_AHEAD)
+        self._on_progress()
+
+    def snapshot(self) -> bytes:
+        self._wait(0)
+        with _plain_write_errors(self._folder):
+            return self._writer.seal()
+
+    def close(self) -> None:
+        self._thread.shutdown()
+
+    def _wait(self, left: int) -> None:
+        with _plain_write_errors(self._folder):
+            while len(self._under_way) > left:
+                self._under_way.popleft().result()
+
+    def _absorb(self, values: list[Rated | Announcement]) -> None:
+        rated = [value for value in values if isinstance(value, Rated)]
+        for value in values:
+            if isinstance(value, Announcement):
+                self._writer.announce(value.received, value.partition, value.position)
+                if value.settled is not None:
+                    self._append(value.settled, _NO_LINES)
+        if rated:
+            outcome = assemble(rated, self._catalog)
+            self._append(outcome.events, outcome.line_items)
+
+    def _append(self, events: pl.DataFrame, line_items: pl.DataFrame) -> None:
+        counts = self._writer.append(events, line_items)
+        self._progress.verdicts.update(counts)
+        self._progress.line_items += line_items.height
+
+
+def _plain_write_errors(folder: LedgerFolder) -> AbstractContextManager[None]:
+    return plain_os_errors(f"cannot write the ledger {folder.root}")

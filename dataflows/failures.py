@@ -1,0 +1,94 @@
+"""Turning whatever breaks while the engine runs into one sentence.
+
+Bytewax wraps exceptions in others, and some of its threads panic: they write to the process's standard error and leave
+an exception without content. The rule: the sentence is that of the first cause, the noise is not shown.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from dataflows.errors import RatemillError
+from dataflows.ledger.folder import LedgerFolder, os_reason
+
+# How SQLite, through the engine, says that the world outside failed.
+_STORE_FAILURES = (
+    "database or disk is full",
+    "disk I/O error",
+    "unable to open database file",
+    "attempt to write a readonly database",
+    "database is locked",
+    "database disk image is malformed",
+)
+
+
+@contextmanager
+def quiet_engine(folder: LedgerFolder) -> Iterator[None]:
+    """Run the engine in the block: its own writing to standard error is kept back, its failures become RatemillError."""
+    with _standard_error_aside() as noise:
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a panic of the engine is no Exception
+            sentence = sentence_of(error, folder, _text(noise))
+            if sentence is None:
+                raise
+            raise RatemillError(sentence) from error
+
+
+def sentence_of(error: BaseException, folder: LedgerFolder, noise: str) -> str | None:
+    """What went wrong outside, as a sentence; None if nothing outside did, so that it is a bug of ours."""
+    for cause in _causes(error):
+        if isinstance(cause, RatemillError):
+            return str(cause)
+        if isinstance(cause, OSError):
+            return f"rating into {folder.root} stopped: {os_reason(cause)}"
+    said = noise + "".join(str(cause) for cause in _causes(error))
+    failure = next((failure for failure in _STORE_FAILURES if failure in said), None)
+    return None if failure is None else f"cannot write the recovery store {folder.recovery}: {failure}"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The exception and what led to it, the first cause last."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        cause = waiting.pop(0)
+        if cause is not None and id(cause) not in seen:
+            seen.add(id(cause))
+            yield cause
+            waiting += [cause.__cause__, cause.__context__]
+
+
+@contextmanager
+def _standard_error_aside() -> Iterator[IO[bytes]]:
+    """Point descriptor 2 at a file, while Python goes on writing to where it pointed before."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    ours = sys.stderr
+    with tempfile.TemporaryFile() as noise, os.fdopen(os.dup(before), "w", buffering=1) as real:
+        os.dup2(noise.fileno(), 2)
+        if _writes_to_descriptor_2(ours):
+            sys.stderr = real
+        try:
+            yield noise
+        finally:
+            sys.stderr = ours
+            os.dup2(before, 2)
+            os.close(before)
+
+
+def _writes_to_descriptor_2(stream: object) -> bool:
+    try:
+        return stream.fileno() == 2  # type: ignore[attr-defined]
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
+def _text(noise: IO[bytes]) -> str:
+    noise.seek(0)
+    return noise.read().decode("utf-8", "replace")

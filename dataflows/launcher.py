@@ -1,0 +1,117 @@
+"""Starting the rating flow: lock, prepare, run to the end of the inputs, publish.
+
+Owns: the order of these, processes, and turning whatever breaks into one sentence. Does not own: what the flow does.
+The rule: a run can be ended anywhere, in any way; the next one goes on from the last commit, and nothing is rated twice.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bytewax._bytewax import cluster_main
+from bytewax.recovery import RecoveryConfig
+
+from dataflows.connectors.files import register_inputs
+from dataflows.failures import quiet_engine
+from dataflows.ledger.folder import LedgerFolder, locked, open_folder
+from dataflows.ledger.manifest import PUBLICATION_MARGIN
+from dataflows.ledger.published import commits_since
+from dataflows.preparation import prepare
+from dataflows.processes import run_processes
+from dataflows.rating import RatingPlan, build_flow
+from dataflows.settings import Settings
+from rating.catalog import CompiledCatalog
+from schemas.verdicts import VERDICT_LABELS
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run has come; bytes are those of the input files as they lie on disk."""
+
+    verdicts: Mapping[str, int]
+    line_items: int
+    bytes_read: int
+    bytes_total: int
+
+    @property
+    def received(self) -> int:
+        """Records with a verdict."""
+        return sum(self.verdicts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What one run added to the ledger."""
+
+    ledger: Path
+    received: int
+    verdicts: Mapping[str, int]
+    line_items: int
+    commits: int
+    seconds: float
+
+
+def run_rating(
+    catalog: CompiledCatalog,
+    catalog_path: Path | None,
+    inputs: Iterable[Path],
+    ledger: Path,
+    settings: Settings,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Summary:
+    """Rate files of events into a ledger, which is made if there is none; returns when all has been published.
+
+    `catalog_path` is needed for more than one process, each of which loads the catalog itself. RatemillError says in one
+    sentence what hindered a run; the same call then goes on from its last commit.
+    """
+    began = time.monotonic()
+    folder = open_folder(ledger, settings.key_groups, settings.writers)
+    with locked(folder) as lock:
+        before = prepare(folder)
+        plan = RatingPlan(catalog, folder, register_inputs(folder, inputs), settings)
+        if settings.processes > 1:
+            assert catalog_path is not None, "processes load the catalog from its folder"
+            run_processes(plan, catalog_path, lock, _reporter(plan, on_progress))
+        else:
+            run_here(replace(plan, on_progress=_reporter(plan, on_progress)))
+        prepare(folder)
+        time.sleep(PUBLICATION_MARGIN / 1_000_000)
+        return _summary(folder, before, time.monotonic() - began)
+
+
+def run_here(plan: RatingPlan) -> None:
+    """Run the flow in this process to the end of its inputs."""
+    with quiet_engine(plan.folder):
+        cluster_main(
+            build_flow(plan),
+            [],
+            0,
+            epoch_interval=plan.settings.epoch,
+            recovery_config=RecoveryConfig(str(plan.folder.recovery)),
+            worker_count_per_proc=plan.settings.workers,
+        )
+
+
+def _reporter(plan: RatingPlan, on_progress: Callable[[Progress], None] | None) -> Callable[[], None]:
+    if on_progress is None:
+        return lambda: None
+    total = sum(Path(file.path).stat().st_size for file in plan.inputs if file.path)
+
+    def report() -> None:
+        read = sum(plan.reading.bytes_read.values())
+        on_progress(Progress(dict(plan.writing.verdicts), plan.writing.line_items, read, total))
+
+    return report
+
+
+def _summary(folder: LedgerFolder, before: list[int], seconds: float) -> Summary:
+    commits = commits_since(folder.root, before)
+    return Summary(
+        ledger=folder.root,
+        received=int(commits["received"].sum()),
+        verdicts={verdict: int(commits[verdict].sum()) for verdict in VERDICT_LABELS},
+        line_items=int(commits["line_items"].sum()),
+        commits=commits.height,
+        seconds=seconds,
+    )

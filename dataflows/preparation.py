@@ -1,0 +1,54 @@
+"""What must be done before a rating flow starts: the recovery store cleaned, and the ledger brought to its last commit.
+
+The rule: afterwards the recovery store, the files and the manifests tell the same story, and the published rows are all
+that has ever been committed. May be repeated, also after a run, which publishes what that run committed last.
+"""
+
+import fcntl
+import os
+import sys
+
+from dataflows.connectors.ledger import writer_name
+from dataflows.errors import RatemillError
+from dataflows.ledger.commit import WriterState
+from dataflows.ledger.folder import LedgerFolder, plain_os_errors, take_lock
+from dataflows.ledger.publication import resume
+from dataflows.recovery import clean_store, kept_states, make_store
+
+FLOW = "rating"
+LEDGER_STEP = "ledger"
+_PEER_OPTIONS = ("-a", "--addresses", "-i", "--process-id")
+_PEER_VARIABLES = ("BYTEWAX_ADDRESSES", "BYTEWAX_PROCESS_ID", "BYTEWAX_POD_NAME")
+
+
+def prepare(folder: LedgerFolder) -> list[int]:
+    """Make the ledger ready for a run, or end one; gives the number of commits of each writer. Needs its lock."""
+    with plain_os_errors(f"cannot write the ledger {folder.root}"):
+        make_store(folder.recovery)
+        clean_store(folder.recovery)
+        kept = kept_states(folder.recovery, f"{FLOW}.{LEDGER_STEP}")
+        sequences = [WriterState.load(kept.get(writer_name(writer))).sequence for writer in folder.writers()]
+        for writer, sequence in enumerate(sequences):
+            resume(folder, writer, sequence)
+    return sequences
+
+
+def prepare_among_peers(folder: LedgerFolder) -> None:
+    """Prepare for a run that Bytewax's own command starts, whose processes all come here before the first one runs.
+
+    The first process prepares; all of them hold the ledger together until they end.
+    """
+    try:
+        alone = take_lock(folder, fcntl.LOCK_EX)
+    except RatemillError:
+        if not _has_peers():
+            raise
+        take_lock(folder, fcntl.LOCK_SH)
+        return
+    prepare(folder)
+    fcntl.flock(alone, fcntl.LOCK_SH)
+
+
+def _has_peers() -> bool:
+    asked = any(argument.startswith(_PEER_OPTIONS) for argument in sys.argv[1:])
+    return asked or any(name in os.environ for name in _PEER_VARIABLES)
