@@ -143,7 +143,10 @@ def _changed_keys(product: Product, old: Product, step: _Step) -> list[str]:
         key for key in Product.model_fields if key not in _FREE_KEYS and key not in ("settlement_period", "sources")
     ]
     changed = [key for key in keys if _judged(getattr(product, key), key) != _judged(getattr(old, key), key)]
-    if _expansion(product, step.new) == _expansion(old, step.old):
+    expanded, expanded_before = _expansion(product, step.new), _expansion(old, step.old)
+    if expanded is None or expanded_before is None:
+        return changed
+    if expanded == expanded_before:
         return [key for key in changed if key not in _EXPANDED_KEYS]
     # A pricing rule may change under its name; then no key of the product itself differs.
     return changed if set(changed) & set(_EXPANDED_KEYS) else [*changed, "pricing_rules"]
@@ -158,11 +161,11 @@ def _judged(value: Any, key: str) -> Any:
     return value
 
 
-def _expansion(product: Product, catalog: Catalog) -> ExpandedProduct | str:
-    """What is rated. Two that cannot be expanded are not the same: the lint speaks of them."""
+def _expansion(product: Product, catalog: Catalog) -> ExpandedProduct | None:
+    """What is rated, or None for a product that cannot be expanded: the lint tells why."""
     rules = {rule.id: rule.model_copy(update={"name": None}) for rule in catalog.pricing_rules}
     if any(rule not in rules for rule in product.pricing_rules) or not is_expandable(product):
-        return f"{id(catalog)} {product.reference}"
+        return None
     expanded = expand(product, rules)
     return replace(expanded, charges=tuple(sorted(expanded.charges, key=lambda charge: charge.id)))
 
