@@ -93,7 +93,7 @@ def test_a_shorthand_may_become_the_charges_it_stands_for(tmp_path):
     assert compared(tmp_path, SOUND | {"b.yaml": "products:\n" + body}) == []
 
 
-def test_a_product_that_was_never_sound_may_be_mended_but_not_told_twice(tmp_path):
+def test_a_product_that_cannot_be_expanded_is_told_of_once(tmp_path):
     broken = edited("b.yaml", "pricing_rules: [eu]", "pricing_rules: [ue]")
     (found,) = compared(tmp_path, broken, broken)
     assert found == f"b.yaml:18: {GOLD}.pricing_rules[0]: unknown pricing rule 'ue'"
