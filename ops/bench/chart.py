@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 
 from ops.bench.report import STAGES
 
-_COLORS = ("#7a8ba3", "#4878a8", "#e0a030", "#b8552f", "#5c8a4c", "#c8c8c8")
+_COLORS = ("#7a8ba3", "#4878a8", "#78a8c8", "#b8552f", "#e0a030", "#5c8a4c", "#90b890", "#c8c8c8")
 
 
 def draw(results: dict[str, Any], folder: Path) -> list[Path]:
@@ -59,7 +59,7 @@ def _stages(axes: Any, flows: list[dict[str, Any]]) -> None:
         parts = [flow["stages"].get(stage, 0.0) for flow in flows]
         axes.barh(names, parts, left=base, color=color, label=stage)
         base = [sum(pair) for pair in zip(base, parts, strict=True)]
-    axes.set_xlabel("microseconds per event")
+    axes.set_xlabel("microseconds of CPU time per event")
     axes.set_ylabel("subscriptions")
     axes.set_title("Where the time goes")
-    axes.legend(ncols=3, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+    axes.legend(ncols=4, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16))

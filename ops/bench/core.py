@@ -1,4 +1,4 @@
-"""The core alone: decoded batches through `admit` and `rate`, no flow, no files.
+"""The core alone: decoded batches through `admit`, `rate` and `assemble`, no flow, no files.
 
 The first part of the traffic lets every subscription be seen once and is not measured; a flow is in that state nearly
 all of its life.
@@ -12,48 +12,62 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+import polars as pl
 
-from dataflows.steps.decode import decode
+from dataflows.steps.decode import decode_chunk
 from ops.bench.scenario import BATCH_RECORDS, KEY_GROUPS, bench_catalog
-from rating.catalog import compile_catalog
-from rating.engine import GroupState, LaneState, RatingSettings, admit, rate
+from rating.catalog import CompiledCatalog, compile_catalog
+from rating.engine import Admitted, GroupState, LaneState, Outcome, RatingSettings, admit, assemble, rate
+
+STEPS = ("decode", "admit", "rate", "assemble")
 
 
 def measure_core(path: Path, subscriptions: int, batch_records: int = BATCH_RECORDS) -> dict[str, Any]:
-    """Microseconds per event of decode, admit and rate, and the state's size.
+    """Microseconds per event of each step, and the state's size.
 
-    The times are medians over batches, the first third of them left out.
+    The times are medians over batches, the first third of them left out. `core` is all steps but the decoding.
     """
     catalog = compile_catalog(bench_catalog(subscriptions))
     settings = RatingSettings(key_groups=KEY_GROUPS)
     lane, groups = LaneState.new(), [GroupState.new(number) for number in range(KEY_GROUPS)]
-    taken: list[tuple[float, float, float]] = []
-    rated = 0
-    for first, records in batches(path, batch_records):
-        begun = perf_counter()
-        batch = decode(records, 0, np.arange(first, first + len(records)), catalog)
-        decoded = perf_counter()
+    taken: list[list[float]] = []
+    seen: list[pl.Series] = []
+    lines = 0
+    for number, chunk in enumerate(batches(path, batch_records)):
+        marks = [perf_counter()]
+        batch = decode_chunk(chunk, 0, number * batch_records, catalog)
+        marks.append(perf_counter())
         lane, admitted = admit(lane, batch, catalog, settings)
-        shared = perf_counter()
-        for number, share in admitted.shares:
-            groups[number], outcome = rate(groups[number], share, catalog, settings)
-            rated += outcome.line_items.height
-        done = perf_counter()
-        taken.append(tuple(1e6 * part / len(records) for part in (decoded - begun, shared - decoded, done - shared)))
+        marks.append(perf_counter())
+        rated = _rate(groups, admitted, catalog, settings)
+        marks.append(perf_counter())
+        outcome: Outcome = assemble(rated, catalog)
+        marks.append(perf_counter())
+        taken.append([1e6 * step / admitted.received for step in np.diff(marks).tolist()])
+        seen.append(outcome.line_items["subscription_id"].unique())
+        lines += len(outcome.line_items)
     steady = np.array(taken[len(taken) // 3 :])
-    snapshots = [state.snapshot() for state in groups]
     return {
-        **dict(zip(("decode", "admit", "rate"), (median(column) for column in steady.T.tolist()), strict=True)),
+        **dict(zip(STEPS, map(median, steady.T.tolist()), strict=True)),
         "core": median(steady[:, 1:].sum(axis=1).tolist()),
-        "line_items": rated,
-        "state_bytes": sum(map(len, snapshots)),
+        "line_items": lines,
+        "subscriptions_seen": pl.concat(seen).n_unique(),
+        "state_bytes": sum(len(state.snapshot(catalog)) for state in groups),
     }
 
 
-def batches(path: Path, height: int) -> Iterator[tuple[int, list[bytes]]]:
-    """(first offset, records) of the file, `height` records each."""
+def _rate(
+    groups: list[GroupState], admitted: Admitted, catalog: CompiledCatalog, settings: RatingSettings
+) -> list[Any]:
+    rated = []
+    for number, share in admitted.shares:
+        groups[number], one = rate(groups[number], share, catalog, settings)
+        rated.append(one)
+    return rated
+
+
+def batches(path: Path, height: int) -> Iterator[bytes]:
+    """The file in pieces of `height` whole lines."""
     with path.open("rb") as file:
-        first = 0
-        while records := [line.rstrip(b"\n") for line in islice(file, height)]:
-            yield first, records
-            first += len(records)
+        while lines := list(islice(file, height)):
+            yield b"".join(lines)

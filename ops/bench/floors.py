@@ -25,15 +25,12 @@ def floors_of(results: dict[str, Any]) -> list[Floor]:
     """Every floor with its value in this run; `results` as `ops.bench.__main__` gathers them."""
     core, flows, resume = results["core"], results["flows"], results["resume"]
     fewest, most = flows[0], flows[-1]
+    bare = "file -> ledger / bare limit"
     return [
-        Floor(f"core, admit + rate, {core['subscriptions']:,} subscriptions", core["core"], 0.6, 0.2, "µs", True),
-        Floor(f"core, rate alone, {core['subscriptions']:,} subscriptions", core["rate"], 0.6, 0.2, "µs", True),
-        *(
-            Floor(
-                f"file -> ledger against the bare limit, {flow['subscriptions']:,}", flow["ratio"], 0.4, 0.7, "", False
-            )
-            for flow in flows
-        ),
+        Floor("core: admit, rate, assemble", core["core"], 0.6, 0.2, "µs", True),
+        Floor("core: rate alone", core["rate"], 0.6, 0.2, "µs", True),
+        *(Floor(f"{bare}, {flow['subscriptions']:,}", flow["ratio"], 0.4, 0.7, "", False) for flow in flows),
+        *(Floor(f"{bare} in CPU, {flow['subscriptions']:,}", flow["ratio_cpu"], 0.4, 0.7, "", False) for flow in flows),
         Floor(
             f"throughput at {most['subscriptions']:,} against {fewest['subscriptions']:,}",
             most["per_second"] / fewest["per_second"],

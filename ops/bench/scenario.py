@@ -25,10 +25,11 @@ _MILLION_CYCLE = 1_000_003
 
 @dataclass(frozen=True)
 class Scenario:
-    """One file of `events` events, drawn evenly over `subscriptions` subscriptions."""
+    """One file of `events` events, drawn evenly over `subscriptions` subscriptions; `first` numbers its first event."""
 
     subscriptions: int
     events: int
+    first: int = 0
 
     @property
     def label(self) -> str:
@@ -88,11 +89,11 @@ def traffic_file(scenario: Scenario, folder: Path) -> Path:
     path = folder / f"{'-'.join(f'{name}-{value}' for name, value in asdict(scenario).items())}.ndjson"
     if path.exists():
         return path
-    random = np.random.default_rng(_SEED)
+    random = np.random.default_rng(_SEED + scenario.first)
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as aside:
         for first in range(0, scenario.events, _CHUNK):
             height = min(_CHUNK, scenario.events - first)
-            aside.write(_lines(random, first, height, scenario.subscriptions))
+            aside.write(_lines(random, scenario.first + first, height, scenario.subscriptions))
     return Path(aside.name).rename(path)
 
 

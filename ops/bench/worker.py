@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ def measure(name: str, **arguments: Any) -> dict[str, Any]:
     return result
 
 
-def _traffic(subscriptions: int, events: int, folder: str) -> dict[str, Any]:
+def _traffic(folder: str, **scenario: int) -> dict[str, Any]:
     from ops.bench.scenario import Scenario, traffic_file
 
-    return {"path": str(traffic_file(Scenario(subscriptions, events), Path(folder)))}
+    return {"path": str(traffic_file(Scenario(**scenario), Path(folder)))}
 
 
 def _limit(path: str, decoder: str) -> dict[str, Any]:
@@ -51,7 +52,13 @@ def _resume(**arguments: Any) -> dict[str, Any]:
 
 
 # Imported one by one: a process has in memory only what its measurement needs.
-MEASUREMENTS = {"traffic": _traffic, "limit": _limit, "core": _core, "flow": _flow, "resume": _resume}
+MEASUREMENTS: dict[str, Callable[..., dict[str, Any]]] = {
+    "traffic": _traffic,
+    "limit": _limit,
+    "core": _core,
+    "flow": _flow,
+    "resume": _resume,
+}
 
 if __name__ == "__main__":
     print(orjson.dumps(MEASUREMENTS[sys.argv[1]](**orjson.loads(sys.argv[2]))).decode())

@@ -1,7 +1,5 @@
 """The benchmark works on tiny sizes, and its parts measure what they say."""
 
-import time
-
 import orjson
 import pytest
 
@@ -49,9 +47,8 @@ def test_chunks_are_whole_lines(traffic):
 def test_a_stage_counts_its_own_time_only():
     watch = Stopwatch()
     with watch.stage("outer"), watch.stage("inner"):
-        time.sleep(0.05)
-    assert watch.seconds["inner"] >= 0.05
-    assert watch.seconds["outer"] < 0.04
+        sum(range(2_000_000))
+    assert watch.seconds["inner"] > 10 * watch.seconds["outer"] > 0
 
 
 def test_memory_is_that_of_this_process():
@@ -70,10 +67,11 @@ def test_the_whole_benchmark_runs_tiny(tmp_path, monkeypatch, capsys):
     bench._publish(results, tmp_path)
     assert [flow["events"] for flow in results["flows"]] == [2_000, 2_000]
     for flow in results["flows"]:
-        assert flow["received"] == flow["rated"] + flow["exempt"] == flow["events"]
+        assert sum(flow["verdicts"].values()) == flow["verdicts"]["rated"] + flow["verdicts"]["exempt"] == 2_000
         assert all(flow["stages"][stage] > 0 for stage in STAGES)
         assert flow["peak_memory"] > 0
-    assert results["resume"]["received"] == results["resume"]["added"]
+    assert results["resume"]["received"] == 1_000
+    assert results["resume"]["verdicts"]["duplicate"] == 0
     written = orjson.loads((tmp_path / "bench.json").read_bytes())
     assert [floor["name"] for floor in written["floors"]] == [floor.name for floor in floors_of(results)]
     assert (tmp_path / "bench.svg").read_text().count("subscriptions") >= 1
