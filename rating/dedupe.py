@@ -135,6 +135,7 @@ class DuplicateIndex:
         self._bucket_length = None if lateness is None else max(_HOUR, lateness // _BUCKETS_IN_LATENESS)
         self._buckets: dict[int, list[_Run]] = {}
         self._filter = _Filter()
+        self._progress: dict[int, int] = {}
 
     def __len__(self) -> int:
         return sum(len(run.high) for runs in self._buckets.values() for run in runs)
@@ -188,7 +189,7 @@ class DuplicateIndex:
             bucket = events.record_time // self._bucket_length
             for number in np.unique(bucket).tolist():
                 self._add_run(number, events.take(np.flatnonzero(bucket == number)))
-            self._forget(int(events.record_time.max()))
+            self._forget(events)
         if not self._filter.add(events.identity):
             self._rebuild_filter()
 
@@ -199,12 +200,14 @@ class DuplicateIndex:
             runs.sort(key=lambda run: len(run.high), reverse=True)
             runs[-_MERGED_RUNS:] = [_Run.merged(runs[-_MERGED_RUNS:])]
 
-    def _forget(self, record_time: int) -> None:
-        """Drops the buckets that are past twice the lateness: another partition may still be that far behind."""
-        if self._lateness is None:
-            return
-        oldest = np.array([record_time - self._lateness])
-        for bucket in [number for number in self._buckets if not self._reaches(number, oldest)[0]]:
+    def _forget(self, events: Sightings) -> None:
+        """Drops the buckets that no partition seen so far can reach any more: the one furthest behind decides."""
+        partitions = events.position >> _PARTITION_SHIFT
+        for partition in np.unique(partitions).tolist():
+            latest = int(events.record_time[partitions == partition].max())
+            self._progress[partition] = max(latest, self._progress.get(partition, latest))
+        furthest_behind = np.array([min(self._progress.values())])
+        for bucket in [number for number in self._buckets if not self._reaches(number, furthest_behind)[0]]:
             del self._buckets[bucket]
 
     def to_bytes(self) -> bytes:

@@ -145,19 +145,19 @@ def _reject(resolved: Resolved, row: int, sentence: str) -> None:
 def _joined(readings: list[tuple[Index | None, Reading]], height: int) -> Reading:
     if len(readings) == 1:
         return readings[0][1]
-    metered, filtered = np.zeros(height, np.bool_), np.zeros(height, np.bool_)
+    metered, exempted = np.zeros(height, np.bool_), np.zeros(height, np.bool_)
     quantity = wide.zeros(height)
     multiplier = wide.from_small(np.full(height, 10**6)) if any(r.multiplier is not None for _, r in readings) else None
     value = wide.zeros(height) if any(r.value_hash is not None for _, r in readings) else None
     for places, reading in readings:
-        metered[places], filtered[places] = reading.metered, reading.filtered
+        metered[places], exempted[places] = reading.metered, reading.exempted
         quantity[places] = wide.from_series(reading.quantity)
         if multiplier is not None and reading.multiplier is not None:
             multiplier[places] = wide.from_series(reading.multiplier)
         if value is not None and reading.value_hash is not None:
             value[places] = reading.value_hash
     return Reading(
-        metered, filtered, wide.to_series(quantity), None if multiplier is None else wide.to_series(multiplier), value
+        metered, exempted, wide.to_series(quantity), None if multiplier is None else wide.to_series(multiplier), value
     )
 
 
@@ -167,7 +167,7 @@ def _taken(reading: Reading, metered: Mask) -> Reading:
     rows = np.flatnonzero(metered)
     return Reading(
         reading.metered[rows],
-        reading.filtered[rows],
+        reading.exempted[rows],
         reading.quantity.gather(rows),
         None if reading.multiplier is None else reading.multiplier.gather(rows),
         None if reading.value_hash is None else reading.value_hash[rows],
@@ -199,11 +199,11 @@ def _exempt(resolved: Resolved, charged: Index, event: Index, reading: Reading) 
     unmetered = ~metered & (resolved.verdict == 0)
     if not unmetered.any():
         return
-    offered, filtered = _marked(charged, height), _marked(event[reading.filtered], height)
+    offered, exempted = _marked(charged, height), _marked(event[reading.exempted], height)
     for rows, reason, sentence in (
         (~offered, Reason.SOURCE_NOT_IN_PRODUCT, "its source is not among the product's"),
-        (offered & filtered, Reason.EXEMPT_BY_FILTER, "a filter of the product says so"),
-        (offered & ~filtered, Reason.NO_CHARGE, "no charge of the product meters any of its elements"),
+        (offered & exempted, Reason.EXEMPT_BY_FILTER, "the product's `exempt_where` holds for it"),
+        (offered & ~exempted, Reason.NO_CHARGE, "no charge of the product meters it"),
     ):
         resolved.decide(unmetered & rows, Verdict.EXEMPT, reason, sentence)
 
@@ -235,13 +235,17 @@ def _pairs(resolved: Resolved, catalog: CompiledCatalog, event: Index, charge: I
 
 
 def _value_identities(catalog: CompiledCatalog, owner: Index, charge: Index, number: Index, value: Wide) -> Wide:
-    """The values of unique meters, told apart by counter as well; the same under every catalog that keeps the counter."""
+    """The values of unique meters, told apart by counter as well; the same under every catalog that keeps the counter.
+
+    Pairs of other meters have no value: 0.
+    """
     counter = (
         catalog.charges.hashes[charge] * _CHARGE_ODD
         ^ catalog.subscriptions.hashes[owner] * _SUBSCRIPTION_ODD
         ^ number.astype(np.uint64)[:, None] * _PERIOD_ODD
     )
     identity: Wide = (value ^ counter) * _CHARGE_ODD
+    identity[~value.any(axis=1)] = 0
     return identity
 
 

@@ -139,13 +139,13 @@ class Program:
 class Reading:
     """What one program reads of some rows, one row each.
 
-    `metered`: the charge meters the event. `filtered`: a filter or the exemption kept it out. `faults`: row number to
+    `metered`: the charge meters the event. `exempted`: the product's exemption holds for it. `faults`: row number to
     what is wrong with it. `quantity`, `multiplier`: Int128 micros; `multiplier` None when it is 1 throughout.
     `value_hash`: (n, 2) uint64 of the distinct value, for unique meters.
     """
 
     metered: Mask
-    filtered: Mask
+    exempted: Mask
     quantity: pl.Series
     multiplier: pl.Series | None = None
     value_hash: npt.NDArray[np.uint64] | None = None
@@ -155,9 +155,13 @@ class Reading:
 def read(program: Program, elements: Elements, rows: Index | None) -> Reading:
     """Reads the rows (None: all of them) with one program."""
     height = elements.height if rows is None else len(rows)
-    passed = _passed(program, elements, rows, height)
+    exempted = np.zeros(height, np.bool_)
+    if program.exempt is not None:
+        exempted = _holds(program.exempt, elements, rows, height)
+    metered = ~exempted
+    for expression in program.filters:
+        metered &= _holds(expression, elements, rows, height)
     faults: dict[int, str] = {}
-    metered = passed.copy()
     hashes = None
     quantity = pl.repeat(ONE, height, dtype=pl.Int128, eager=True)
     if program.aggregation == "unique":
@@ -165,16 +169,7 @@ def read(program: Program, elements: Elements, rows: Index | None) -> Reading:
     elif program.aggregation != "count":
         quantity = _quantity(program, elements, rows, metered, faults)
     multiplier = _multiplier(program, elements, rows, metered, faults)
-    return Reading(metered, ~passed, quantity, multiplier, hashes, faults)
-
-
-def _passed(program: Program, elements: Elements, rows: Index | None, height: int) -> Mask:
-    passed = np.ones(height, np.bool_)
-    for expression in program.filters:
-        passed &= _holds(expression, elements, rows, height)
-    if program.exempt is not None:
-        passed &= ~_holds(program.exempt, elements, rows, height)
-    return passed
+    return Reading(metered, exempted, quantity, multiplier, hashes, faults)
 
 
 def _holds(expression: Expression | None, elements: Elements, rows: Index | None, height: int) -> Mask:

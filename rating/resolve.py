@@ -4,7 +4,7 @@ A lane is one input partition. Its state is the greatest event time read so far,
 files, and the credentials that its events have named under a subscription before the catalog knew them (semantics 7).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 
@@ -90,7 +90,7 @@ def resolve(
     if lateness is not None:
         late = resolved.record_time - resolved.event_time > lateness
         resolved.decide(late, Verdict.LATE, Reason.LATENESS, "its time lies further back than the lateness; see `ratemill backfill`")
-    _find_subscriptions(lane, batch.events, resolved, catalog)
+    _find_subscriptions(lane, batch, resolved, catalog)
     return lane, resolved
 
 
@@ -125,57 +125,66 @@ def _take_over_refusals(events: pl.DataFrame, resolved: Resolved) -> None:
         resolved.detail[row] = events["reason_detail"][row]
 
 
-def _find_subscriptions(lane: LaneState, events: pl.DataFrame, resolved: Resolved, catalog: CompiledCatalog) -> None:
-    known = catalog.subscription_rows.get
-    names = events["subscription_id"]
-    found = np.fromiter(map(known, names.to_list(), repeat(_NOBODY)), np.int64, len(names))
+def _find_subscriptions(
+    lane: LaneState, batch: DecodedBatch, resolved: Resolved, catalog: CompiledCatalog
+) -> None:
+    events = batch.events
+    found = _rows_of(batch.owners, catalog.subscription_rows)
     resolved.subscription[:] = found
-    stated = names.is_not_null().to_numpy()
+    stated = events["subscription_id"].is_not_null().to_numpy()
     open_rows = resolved.verdict != Verdict.REJECTED
     resolved.decide(
         stated & (found < 0) & open_rows, Verdict.PARKED, Reason.UNKNOWN_SUBSCRIPTION, "no such subscription in the catalog"
     )
-    if events["credential_id"].null_count() < len(events):
-        _by_credential(lane, events, resolved, catalog, stated)
-    others = np.flatnonzero(~stated & events["credential_id"].is_null().to_numpy() & open_rows)
-    for row in others.tolist():
+    credentialed = events["credential_id"].is_not_null().to_numpy()
+    if credentialed.any():
+        _by_credential(lane, batch, resolved, catalog, stated, credentialed)
+    for row in np.flatnonzero(~stated & ~credentialed & open_rows).tolist():
         _by_owner(row, events, resolved, catalog)
 
 
+def _rows_of(names: Sequence[str | None], rows: Mapping[str, int]) -> Index:
+    row_of: Callable[[str | None, int], int] = rows.get  # type: ignore[assignment]
+    return np.fromiter(map(row_of, names, repeat(_NOBODY)), np.int64, len(names))
+
+
 def _by_credential(
-    lane: LaneState, events: pl.DataFrame, resolved: Resolved, catalog: CompiledCatalog, stated: Mask
+    lane: LaneState,
+    batch: DecodedBatch,
+    resolved: Resolved,
+    catalog: CompiledCatalog,
+    stated: Mask,
+    credentialed: Mask,
 ) -> None:
     """Charges events that name only a credential; a credential new to the catalog is known from its first event on."""
-    names = events["credential_id"].to_list()
-    found = np.fromiter(map(catalog.credential_rows.get, names, repeat(_NOBODY)), np.int64, len(names))
-    charged = ~stated & (found >= 0)
-    resolved.subscription[charged] = found[charged]
-    unknown = (found < 0) & events["credential_id"].is_not_null().to_numpy()
-    discovering = unknown & stated & (resolved.subscription >= 0) & (resolved.verdict == 0)
-    asking = np.flatnonzero(unknown & ~stated & (resolved.verdict != Verdict.REJECTED))
-    if not len(asking):
-        _discover(lane, events, discovering)
-        return
+    asking = credentialed & ~stated & (resolved.verdict != Verdict.REJECTED)
+    found = np.full(len(stated), _NOBODY)
+    if asking.any():
+        found = _rows_of(batch.credentials, catalog.credential_rows)
+        resolved.subscription[asking] = found[asking]
+    telling = credentialed & stated & (resolved.subscription >= 0) & (resolved.verdict == 0)
     begin = 0
-    homeless = np.zeros(len(names), np.bool_)
-    for row in asking.tolist():
-        _discover(lane, events, discovering, begin, row)
+    homeless = np.zeros(len(stated), np.bool_)
+    for row in np.flatnonzero(asking & (found < 0)).tolist():
+        _discover(lane, batch, telling, catalog, slice(begin, row))
         begin = row
-        home = lane.credentials.get(names[row])
+        home = lane.credentials.get(batch.credentials[row] or "")
         resolved.subscription[row] = _NOBODY if home is None else catalog.subscription_rows.get(home, _NOBODY)
         homeless[row] = resolved.subscription[row] < 0
-    _discover(lane, events, discovering, begin)
+    _discover(lane, batch, telling, catalog, slice(begin, None))
     resolved.decide(homeless, Verdict.PARKED, Reason.UNKNOWN_CREDENTIAL, "no such credential in the catalog")
 
 
-def _discover(lane: LaneState, events: pl.DataFrame, discovering: Mask, start: int = 0, stop: int | None = None) -> None:
-    """Notes the credentials that these rows name for the first time; the first subscription named keeps them."""
-    rows = np.flatnonzero(discovering[start:stop]) + start
-    if not len(rows):
+def _discover(lane: LaneState, batch: DecodedBatch, telling: Mask, catalog: CompiledCatalog, part: slice) -> None:
+    """Notes the credentials new to the catalog that these rows name; the first subscription named keeps them."""
+    known, found = catalog.credential_rows, lane.credentials
+    names = batch.credentials[part]
+    new = {name for name in set(names) if name is not None and name not in known and name not in found}
+    if not new:
         return
-    named = events.select("credential_id", "subscription_id")[rows].reverse()
-    first = dict(zip(named["credential_id"].to_list(), named["subscription_id"].to_list(), strict=True))
-    lane.credentials.update({name: home for name, home in reversed(first.items()) if name not in lane.credentials})
+    for name, owner, tells in zip(names, batch.owners[part], telling[part].tolist(), strict=True):
+        if tells and name in new and name is not None and owner is not None:
+            found.setdefault(name, owner)
 
 
 def _by_owner(row: int, events: pl.DataFrame, resolved: Resolved, catalog: CompiledCatalog) -> None:

@@ -96,9 +96,9 @@ def _zones(usage: Usage, table: PriceTable) -> _Zones:
     lowest = np.where(still, after, above_low)
     highest = np.where(falling, before, after)
     mode = table.mode[usage.charge]
-    volume, whole = mode == Mode.VOLUME, (mode == Mode.STAIRSTEP) | usage.trial
-    lowest = np.where(volume, np.minimum(lowest, 1), np.where(whole, after, lowest))
-    highest = np.where(volume, np.minimum(highest, 1), np.where(whole, after, highest))
+    in_one = mode != Mode.GRADUATED
+    lowest = np.where(usage.trial, after, np.where(in_one, np.minimum(lowest, 1), lowest))
+    highest = np.where(usage.trial, after, np.where(in_one, np.minimum(highest, 1), highest))
     return _Zones(before, after, lowest, highest, falling)
 
 
@@ -139,8 +139,8 @@ def _bounds(usage: Usage, zones: _Zones, table: PriceTable, pair: Index, zone: I
         return low, high
     charge = usage.charge[pair]
     row = table.first_zone[charge] + zone
-    volume = pl.Series((table.mode[charge] == Mode.VOLUME) & (zone > 0))
-    upper = table.upper.gather(row).set(volume, int(table.upper.max()))  # type: ignore[arg-type]
+    in_one = pl.Series((table.mode[charge] != Mode.GRADUATED) & (zone > 0))
+    upper = table.upper.gather(row).set(in_one, int(table.upper.max()))  # type: ignore[arg-type]
     cut_low, cut_high = zone > zones.lowest[pair], zone < zones.highest[pair]
     return (
         table.lower.gather(row).zip_with(pl.Series(cut_low), low.gather(pair)),
@@ -152,8 +152,8 @@ def _priced_zone(usage: Usage, zones: _Zones, table: PriceTable, pair: Index, zo
     """The zone whose price a slice has: its own; for volume and stairstep the zone that the new total lies in."""
     mode = table.mode[usage.charge[pair]]
     after, before = zones.after[pair], zones.before[pair]
-    at_volume = np.where(zone == 0, 0, np.where(after > 0, after, before))
-    return np.where(mode == Mode.VOLUME, at_volume, np.where(mode == Mode.STAIRSTEP, after, zone))
+    in_one = np.where(zone == 0, 0, np.where(after > 0, after, before))
+    return np.where(mode == Mode.GRADUATED, zone, in_one)
 
 
 def _in_packages(

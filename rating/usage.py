@@ -90,7 +90,7 @@ class Segments:
     @property
     def last(self) -> Index:
         """Where each segment ends in the order, inclusive."""
-        return np.append(self.first[1:], len(self.order)) - 1
+        return np.append(self.first, len(self.order))[1:] - 1
 
     def back(self, ordered: Wide) -> Wide:
         """A column in sorted order, put back into the order of the pairs."""

@@ -34,6 +34,7 @@ _any_data = msgspec.json.Decoder(dict[str, object], float_hook=str)
 _SHORTEST_DATA_OVER_LIMIT = ELEMENTS_LIMIT * len('"":1,')
 _ESCAPED_NULL = b"\\u0000"
 _NULL = b"null"
+_LINE_END = ord("\n")
 _WINDOW = RECORD_BYTES_LIMIT // 2
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -55,7 +56,8 @@ class _Records:
 
 def decode_chunk(chunk: bytes, partition: int, first_line: int, catalog: CompiledCatalog) -> DecodedBatch:
     """Decodes whole NDJSON lines of a file; offsets are line numbers, blank lines have one but are no records."""
-    lines = chunk.count(b"\n") + (not chunk.endswith(b"\n") and bool(chunk))
+    line_ends = int(np.count_nonzero(np.frombuffer(chunk, np.uint8) == _LINE_END))
+    lines = line_ends + (not chunk.endswith(b"\n") and bool(chunk))
     events = _fast(chunk)
     if events is not None and len(events) == lines:
         offsets = np.arange(first_line, first_line + lines)
@@ -152,17 +154,29 @@ def _batch(
     catalog: CompiledCatalog,
     record_times: npt.NDArray[np.int64] | None,
 ) -> DecodedBatch:
+    owners = [event.subscription for event in records.events]
+    if None in owners:
+        _refuse_ownerless(records, owners)
     data = _data_of(records)
     elements = _elements_of(records, data, catalog.elements)
     times = _times_of(records)
-    frame = _table(records, data, times, offsets)
-    return DecodedBatch(partition, next_offset, frame, elements, record_times)
+    credentials = [event.credential for event in records.events]
+    frame = _table(records, data, times, offsets, owners, credentials)
+    return DecodedBatch(partition, next_offset, frame, owners, credentials, elements, record_times)
+
+
+def _refuse_ownerless(records: _Records, owners: list[str | None]) -> None:
+    """Where no subscription is stated, the subject is one; an event that names nobody at all is refused."""
+    for row in [row for row, owner in enumerate(owners) if owner is None]:
+        event = records.events[row]
+        owners[row] = event.subject
+        if all(getattr(event, name) is None for name in OWNER_ATTRIBUTES):
+            records.refuse(row)
 
 
 def _data_of(records: _Records) -> list[msgspec.Raw]:
-    """The raw data of every event; an event whose data is over its bounds, or that names no owner, is refused here."""
-    events = records.events
-    data = [event.data for event in events]
+    """The raw data of every event; an event whose data is over its bounds is refused here."""
+    data = [event.data for event in records.events]
     lengths = lengths_of(data)
     for row in np.flatnonzero(lengths > _SHORTEST_DATA_OVER_LIMIT).tolist():
         if _has_too_many_elements(data[row]):
@@ -170,15 +184,9 @@ def _data_of(records: _Records) -> list[msgspec.Raw]:
     for row in np.flatnonzero(lengths == len(_NULL)).tolist():
         if bytes(data[row]) == _NULL:
             data[row] = EMPTY_DATA
-    for row in [row for row, event in enumerate(events) if event.subscription is None and _lacks_owner(event)]:
-        records.refuse(row)
     for row in records.refused:
         data[row] = EMPTY_DATA
     return data
-
-
-def _lacks_owner(event: WireEvent) -> bool:
-    return all(getattr(event, name) is None for name in OWNER_ATTRIBUTES)
 
 
 def _has_too_many_elements(raw: msgspec.Raw) -> bool:
@@ -207,30 +215,31 @@ def _times_of(records: _Records) -> npt.NDArray[np.int64]:
 
 
 def _table(
-    records: _Records, data: list[msgspec.Raw], times: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]
+    records: _Records,
+    data: list[msgspec.Raw],
+    times: npt.NDArray[np.int64],
+    offsets: npt.NDArray[np.int64],
+    owners: list[str | None],
+    credentials: list[str | None],
 ) -> pl.DataFrame:
     events = records.events
     event_time = pl.Series(times)
     nothing = pl.Series([None], dtype=pl.String).new_from_index(0, len(events))
-    subscriptions = pl.Series([event.subscription for event in events], dtype=pl.String)
-    if subscriptions.has_nulls():
-        subjects = pl.Series([event.subject for event in events], dtype=pl.String)
-        subscriptions = subscriptions.zip_with(subscriptions.is_not_null(), subjects)
     frame = pl.DataFrame(
         [
             pl.Series("offset", offsets),
             pl.Series("source", [event.source for event in events], pl.String),
             pl.Series("event_id", [event.id for event in events], pl.String),
             event_time.set(event_time == ABSENT, None).alias("event_time"),
-            subscriptions.alias("subscription_id"),
-            pl.Series("credential_id", [event.credential for event in events], pl.String),
+            pl.Series("subscription_id", owners, pl.String),
+            pl.Series("credential_id", credentials, pl.String),
             pl.Series("subscriber", [event.subscriber for event in events], pl.String),
             pl.Series("organization_id", [event.organization for event in events], pl.String),
             pl.Series("synthetic", [event.synthetic for event in events], pl.Boolean),
             nothing.alias("reason"),
             nothing.alias("reason_detail"),
             pl.Series("content_digest", list(map(xxhash.xxh3_64_intdigest, data)), pl.UInt64),
-            text_column(data).alias("data"),
+            text_column(data, lengths_of(data)).alias("data"),
         ],
         schema=DECODED_COLUMNS,
     )

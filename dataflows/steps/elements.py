@@ -70,8 +70,8 @@ def _whole(raw: msgspec.Raw) -> Any:
 
 
 def _json_texts(raws: Sequence[msgspec.Raw]) -> pl.Series:
-    texts = text_column(raws)
     lengths = lengths_of(raws)
+    texts = text_column(raws, lengths)
     nothing = pl.Series((lengths == 0) | (lengths == len(_NULL)))
     if not nothing.any():
         return texts
@@ -83,10 +83,10 @@ def lengths_of(raws: Sequence[msgspec.Raw]) -> npt.NDArray[np.int64]:
     return np.fromiter(map(len, raws), np.int64, len(raws))
 
 
-def text_column(raws: Sequence[msgspec.Raw]) -> pl.Series:
+def text_column(raws: Sequence[msgspec.Raw], lengths: npt.NDArray[np.int64]) -> pl.Series:
     """A String column over the joined bytes, which are known to be UTF-8."""
     ends = np.zeros(len(raws) + 1, np.int64)
-    np.cumsum(lengths_of(raws), out=ends[1:])
+    np.cumsum(lengths, out=ends[1:])
     joined = b"".join(raws)
     return pl.Series(
         pl.from_arrow(pa.LargeStringArray.from_buffers(len(raws), pa.py_buffer(ends), pa.py_buffer(joined)))
