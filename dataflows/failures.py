@@ -27,7 +27,7 @@ _STORE_FAILURES = (
 
 @contextmanager
 def quiet_engine(folder: LedgerFolder) -> Iterator[None]:
-    """Run the engine in the block: its own writing to standard error is kept back, its failures become RatemillError."""
+    """Run the engine in the block: what it writes to standard error is kept back, its failures become RatemillError."""
     with _standard_error_aside() as noise:
         try:
             yield

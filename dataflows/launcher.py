@@ -1,7 +1,7 @@
 """Starting the rating flow: lock, prepare, run to the end of the inputs, publish.
 
 Owns: the order of these, processes, and turning whatever breaks into one sentence. Does not own: what the flow does.
-The rule: a run can be ended anywhere, in any way; the next one goes on from the last commit, and nothing is rated twice.
+The rule: a run can be ended anywhere, in any way; the next goes on from the last commit, and nothing is rated twice.
 """
 
 import time
@@ -24,14 +24,19 @@ from dataflows.settings import Settings
 from rating.catalog import CompiledCatalog
 from schemas.verdicts import VERDICT_LABELS
 
+_SECONDS_BETWEEN_LOOKS = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run has come; bytes are those of the input files as they lie on disk."""
+    """How far a run has come; bytes are those of the input files as they lie on disk.
+
+    `bytes_read` is None where several processes read.
+    """
 
     verdicts: Mapping[str, int]
     line_items: int
-    bytes_read: int
+    bytes_read: int | None
     bytes_total: int
 
     @property
@@ -72,7 +77,7 @@ def run_rating(
         plan = RatingPlan(catalog, folder, register_inputs(folder, inputs), settings)
         if settings.processes > 1:
             assert catalog_path is not None, "processes load the catalog from its folder"
-            run_processes(plan, catalog_path, lock, _reporter(plan, on_progress))
+            run_processes(plan, catalog_path, lock, _reporter_of_commits(plan, before, on_progress))
         else:
             run_here(replace(plan, on_progress=_reporter(plan, on_progress)))
         prepare(folder)
@@ -93,10 +98,34 @@ def run_here(plan: RatingPlan) -> None:
         )
 
 
+def _reporter_of_commits(
+    plan: RatingPlan, before: list[int], on_progress: Callable[[Progress], None] | None
+) -> Callable[[], None]:
+    """Progress of other processes, as far as they have published."""
+    if on_progress is None:
+        return lambda: None
+    total = _bytes_total(plan)
+    next_look = time.monotonic()
+
+    def report() -> None:
+        nonlocal next_look
+        if time.monotonic() >= next_look:
+            next_look = time.monotonic() + _SECONDS_BETWEEN_LOOKS
+            commits = commits_since(plan.folder.root, before)
+            verdicts = {verdict: int(commits[verdict].sum()) for verdict in VERDICT_LABELS}
+            on_progress(Progress(verdicts, int(commits["line_items"].sum()), None, total))
+
+    return report
+
+
+def _bytes_total(plan: RatingPlan) -> int:
+    return sum(Path(file.path).stat().st_size for file in plan.inputs if file.path)
+
+
 def _reporter(plan: RatingPlan, on_progress: Callable[[Progress], None] | None) -> Callable[[], None]:
     if on_progress is None:
         return lambda: None
-    total = sum(Path(file.path).stat().st_size for file in plan.inputs if file.path)
+    total = _bytes_total(plan)
 
     def report() -> None:
         read = sum(plan.reading.bytes_read.values())

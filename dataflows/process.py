@@ -10,7 +10,6 @@ from bytewax._bytewax import cluster_main
 from bytewax.recovery import RecoveryConfig
 
 from dataflows.connectors.catalog_folder import load_catalog
-from dataflows.connectors.files import register_inputs
 from dataflows.errors import RatemillError
 from dataflows.failures import quiet_engine
 from dataflows.ledger.folder import open_folder
@@ -22,7 +21,7 @@ from rating.catalog import compile_catalog
 
 def main() -> None:
     """Run this process's part of the flow; the exit code says whether standard error ends with a sentence."""
-    task = msgspec.json.decode(sys.stdin.buffer.readline(), type=Task)
+    task = msgspec.json.decode(_first_line(), type=Task)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         _run(task)
@@ -31,14 +30,21 @@ def main() -> None:
         sys.exit(SENTENCE_EXIT)
 
 
+def _first_line() -> bytes:
+    """The first line of standard input, without a buffer that would hold on to it when the process ends."""
+    line = b""
+    while not line.endswith(b"\n"):
+        line += os.read(0, 1 << 16)
+    return line
+
+
 def _run(task: Task) -> None:
     settings = Settings.model_validate_json(task.settings)
     folder = open_folder(Path(task.ledger), settings.key_groups, settings.writers)
     catalog = compile_catalog(load_catalog(Path(task.catalog)))
-    inputs = register_inputs(folder, map(Path, task.inputs))
     with quiet_engine(folder):
         cluster_main(
-            build_flow(RatingPlan(catalog, folder, inputs, settings)),
+            build_flow(RatingPlan(catalog, folder, task.inputs, settings)),
             task.addresses,
             task.process,
             epoch_interval=settings.epoch,
@@ -49,7 +55,8 @@ def _run(task: Task) -> None:
 
 def _end_with_parent() -> None:
     """Standard input ends when the parent does, however it does."""
-    sys.stdin.buffer.read()
+    while os.read(0, 1):
+        continue
     os._exit(1)
 
 

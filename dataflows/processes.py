@@ -5,6 +5,7 @@ the ledger's lock as long as it lives, and ends when its parent does.
 """
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import IO
 
 import msgspec
 
+from dataflows.connectors.files import InputFile
 from dataflows.errors import RatemillError
 from dataflows.failures import sentence_of
 from dataflows.rating import RatingPlan
@@ -32,19 +34,20 @@ class Task(msgspec.Struct, frozen=True):
     addresses: list[str]
     catalog: str
     ledger: str
-    inputs: list[str]
+    inputs: list[InputFile]
     settings: str
 
 
 def run_processes(plan: RatingPlan, catalog_path: Path, lock: int, on_look: Callable[[], None]) -> None:
     """Run the flow in `plan.settings.processes` processes to the end of its inputs; `lock` is the ledger's."""
     addresses = _free_addresses(plan.settings.processes)
-    inputs = [file.path for file in plan.inputs if file.path]
     settings = plan.settings.model_dump_json()
     children: list[_Child] = []
     try:
         for number in range(plan.settings.processes):
-            task = Task(number, addresses, str(catalog_path.resolve()), str(plan.folder.root), inputs, settings)
+            task = Task(
+                number, addresses, str(catalog_path.resolve()), str(plan.folder.root), list(plan.inputs), settings
+            )
             children.append(_Child(task, lock))
         _watch(children, on_look)
         _raise_first_failure(children, plan)
@@ -54,7 +57,7 @@ def run_processes(plan: RatingPlan, catalog_path: Path, lock: int, on_look: Call
 
 
 class _Child:
-    """One process of the flow; its standard error is kept back, as it may hold the engine's noise."""
+    """One process of the flow; what it writes is kept back, as most of it is the engine's noise."""
 
     def __init__(self, task: Task, lock: int) -> None:
         self.said: IO[bytes] = tempfile.TemporaryFile()
@@ -62,6 +65,7 @@ class _Child:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "dataflows.process"],
             stdin=subprocess.PIPE,
+            stdout=self.said,
             stderr=self.said,
             pass_fds=[lock],
             env={**os.environ, "PYTHONPATH": os.pathsep.join([root, *sys.path])},
@@ -84,7 +88,7 @@ class _Child:
         self.said.close()
 
     def text(self) -> str:
-        """What the process wrote to its standard error."""
+        """What the process wrote."""
         self.said.seek(0)
         return self.said.read().decode("utf-8", "replace")
 
@@ -105,9 +109,13 @@ def _raise_first_failure(children: list[_Child], plan: RatingPlan) -> None:
     for child in failed:
         if child.process.returncode == SENTENCE_EXIT:
             raise RatemillError(child.text().strip().splitlines()[-1])
+    said = "".join(child.text() for child in failed)
+    if failed and (sentence := sentence_of(Exception(), plan.folder, said)):
+        raise RatemillError(sentence)
     for child in failed:
-        sentence = sentence_of(Exception(), plan.folder, child.text())
-        raise RatemillError(sentence or f"a rating process ended with code {child.process.returncode}: {child.text()}")
+        if child.process.returncode in (-signal.SIGKILL, -signal.SIGTERM):
+            raise RatemillError("a rating process was killed; the next start goes on from the last commit")
+    assert not failed, f"a rating process broke:\n{said}"
 
 
 def _free_addresses(count: int) -> list[str]:

@@ -161,7 +161,7 @@ def os_reason(error: OSError) -> str:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Put `content` at `path` so that a reader sees all of the old or all of the new, also after a power cut."""
-    aside = path.with_name(f".{path.name}.aside")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
     with open(aside, "wb") as file:
         file.write(content)
         file.flush()
