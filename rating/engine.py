@@ -17,7 +17,7 @@ from rating.catalog import CompiledCatalog
 from rating.dedupe import Sightings, hash_identities, pack_positions
 from rating.fold import fold
 from rating.measures import Pairs, event_columns, measure
-from rating.prices import Index
+from rating.prices import Index, Mask
 from rating.resolve import LaneState, resolve
 from rating.rows import Outcome, Rated
 from rating.state import GroupState
@@ -86,7 +86,7 @@ def admit(
     admitted = Admitted(
         batch.partition,
         batch.next_offset,
-        lane.latest_time if batch.record_times is None or not len(events) else int(resolved.record_time.max()),
+        lane.latest_time,
         len(events),
         rows.event_rows(settled, batch.partition, catalog),
         _split(batch.partition, events, open_rows, pairs, catalog, settings.key_groups),
@@ -129,18 +129,35 @@ def rate(
     if not share.height:
         return state, Rated(share.partition, share.events, share.pairs, None)
     offsets = share.events["offset"].to_numpy()
-    record_time = share.events["record_time"].to_numpy()
-    sightings = Sightings(share.identity, pack_positions(share.partition, offsets), record_time)
-    repeated, held = state.duplicates.look(sightings)
-    pairs = share.pairs.take(~repeated[share.pairs.event]) if repeated.any() else share.pairs
-    folded, overflowing = fold(state, pairs, share.events["event_time"].to_numpy(), catalog)
+    sightings = Sightings(
+        share.identity, pack_positions(share.partition, offsets), share.events["record_time"].to_numpy()
+    )
+    event_time = share.events["event_time"].to_numpy()
     refused = np.zeros(share.height, np.bool_)
-    refused[overflowing] = True
-    if len(overflowing):
-        pairs = pairs.take(~refused[pairs.event])
+    while True:
+        open_rows = np.flatnonzero(~refused)
+        repeated, held = _looked_up(state, sightings, open_rows)
+        pairs = share.pairs if not repeated.any() and len(open_rows) == share.height else _of_events(share, repeated | refused)
+        folded, overflowing = fold(state, pairs, event_time, catalog)
+        if not len(overflowing):
+            break
+        refused[overflowing] = True
     state.duplicates.remember(sightings.take(np.flatnonzero(~(repeated | refused | held))))
     state.applied[share.partition] = int(offsets[-1])
     return state, Rated(share.partition, rows.with_verdicts(share.events, repeated, refused), pairs, folded)
+
+
+def _looked_up(state: GroupState, sightings: Sightings, open_rows: Index) -> tuple[Mask, Mask]:
+    """Which events repeat another one, and which are remembered as themselves; a refused one counts as never seen."""
+    if len(open_rows) == len(sightings.position):
+        return state.duplicates.look(sightings)
+    repeated, held = np.zeros((2, len(sightings.position)), np.bool_)
+    repeated[open_rows], held[open_rows] = state.duplicates.look(sightings.take(open_rows))
+    return repeated, held
+
+
+def _of_events(share: Share, left_out: Mask) -> Pairs:
+    return share.pairs.take(~left_out[share.pairs.event])
 
 
 def _not_applied(state: GroupState, share: Share) -> Share:

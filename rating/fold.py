@@ -55,20 +55,17 @@ def _columns(counters: Counters) -> tuple[npt.NDArray[np.generic], ...]:
 
 
 def fold(state: GroupState, pairs: Pairs, event_time: Times, catalog: CompiledCatalog) -> tuple[Folded, Index]:
-    """Folds the pairs into the state's counters; also gives the rows of the events that were left out for overflow.
+    """Folds the pairs into the state's counters, one row per pair; `event_time` has one row per event of the share.
 
-    The result has one row per pair that stays. `event_time` has one row per event of the share.
+    If events would pass the bounds, their rows are given too (of each counter the first) and nothing is folded.
     """
-    left_out: list[Index] = []
-    while True:
-        kept, folded = _fold_all(state, pairs, event_time, catalog)
-        beyond = _first_beyond(folded, pairs, catalog)
-        if not len(beyond):
-            _remember_values(state, pairs)
-            return folded, np.concatenate([np.zeros(0, np.int64), *left_out])
+    kept, folded = _fold_all(state, pairs, event_time, catalog)
+    beyond = _first_beyond(folded, pairs, catalog)
+    if len(beyond):
         kept.restore(state.counters)
-        left_out.append(beyond)
-        pairs = pairs.take(~np.isin(pairs.event, beyond))
+    else:
+        _remember_values(state, pairs)
+    return folded, beyond
 
 
 def _fold_all(

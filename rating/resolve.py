@@ -1,7 +1,8 @@
 """Whose usage is it, and when: subscription, times, lateness, for the records of one lane in the order of the log.
 
-A lane is one input partition. Its state is the greatest event time read so far, which stands for the record time of
-files, and the credentials that its events have named under a subscription before the catalog knew them (semantics 7).
+A lane is one input partition. It has one clock that never goes back: the greatest record time read so far, or, for files,
+the greatest event time. Lateness is measured against it. The lane also knows the credentials that its events have named
+under a subscription before the catalog did (semantics 7).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +33,7 @@ class _LaneSnapshot(msgspec.Struct, array_like=True):
 
 @dataclass(slots=True)
 class LaneState:
-    """`latest_time` in microseconds UTC (NONE_YET before the first event); `credentials`: credential to subscription."""
+    """`latest_time` is the clock in microseconds UTC (NONE_YET at first); `credentials`: credential to subscription."""
 
     latest_time: int = NONE_YET
     credentials: dict[str, str] = field(default_factory=dict)
@@ -57,6 +58,8 @@ class LaneState:
 @dataclass(slots=True)
 class Resolved:
     """One row per record: times (int64 microseconds), the row of its subscription (-1: none), and what is decided.
+
+    `record_time` is the lane's clock at the record.
 
     `verdict` (int8) is 0 while nothing is decided; `reason` and `detail` belong to the decided ones.
     """
@@ -85,7 +88,7 @@ def resolve(
     """
     resolved = _with_times(lane, batch)
     if batch.record_times is not None and skew is not None:
-        ahead = resolved.event_time > resolved.record_time + skew
+        ahead = resolved.event_time > batch.record_times + skew
         resolved.decide(ahead, Verdict.REJECTED, Reason.SKEW, "its time lies further ahead of its record than the skew allows")
     if lateness is not None:
         late = resolved.record_time - resolved.event_time > lateness
@@ -97,22 +100,19 @@ def resolve(
 def _with_times(lane: LaneState, batch: DecodedBatch) -> Resolved:
     events = batch.events
     height = len(events)
-    verdict = np.zeros(height, np.int8)
     stated = events["event_time"].is_not_null().to_numpy()
     times = events["event_time"].fill_null(NONE_YET).to_numpy()
-    if batch.record_times is None:
-        latest = np.concatenate([[lane.latest_time], times])
-        record_time = np.maximum.accumulate(latest)[1:]
-    else:
-        record_time = batch.record_times
+    read = times if batch.record_times is None else batch.record_times
+    clock = np.maximum.accumulate(np.concatenate([[lane.latest_time], read]))[1:]
+    own = clock if batch.record_times is None else batch.record_times
     resolved = Resolved(
-        np.where(stated, times, record_time), record_time, np.full(height, _NOBODY), verdict, {}, {}
+        np.where(stated, times, own), clock, np.full(height, _NOBODY), np.zeros(height, np.int8), {}, {}
     )
     _take_over_refusals(events, resolved)
     timeless = resolved.event_time == NONE_YET
     resolved.decide(timeless, Verdict.REJECTED, Reason.BAD_TIME, "it has no `time`, and no record before it has one to stand in")
     if height:
-        lane.latest_time = max(lane.latest_time, int(record_time[-1]))
+        lane.latest_time = int(clock[-1])
     return resolved
 
 
