@@ -72,7 +72,7 @@ def world(rng: Random, limits: Limits = Limits()) -> World:
     document = _document(rng, limits)
     lateness = rng.choice((*[None] * 8, timedelta(hours=1), timedelta(days=40))) if limits.windows else None
     is_logged = limits.windows and rng.random() < 0.15
-    lanes = rng.randint(1, limits.lanes)
+    lanes = 1 if lateness else rng.randint(1, limits.lanes)
     records = []
     for _ in range(rng.randint(1, limits.records)):
         subscription = rng.choice(document["subscriptions"])

@@ -76,9 +76,7 @@ def measure_of(charge: Any, event: Event) -> Fraction | str | None:
         bad = element is not None and quantity is None
     else:
         quantity = sql.number(formula, event)
-        elements = [element_of(event, name) for name in sql.numbers_used(formula)]
-        bad = any(element is not None and decimal_of(element) is None for element in elements)
-        bad = bad or (quantity is not None and not _is_quantity(quantity))
+        bad = sql.unreadable(formula, event) or (quantity is not None and not _is_quantity(quantity))
     if bad or (quantity is not None and quantity < 0 and not meter.allow_negative):
         return BAD_QUANTITY
     return quantity

@@ -6,7 +6,7 @@ It knows the catalog only through its models (`schemas.catalog`) and its charges
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
@@ -15,6 +15,8 @@ from tests.oracle.calendar import TEST_MODE_PERIODS, period_of
 from tests.oracle.metering import BAD_QUANTITY, Counter, lets_through, measure_of, multiplier_of
 from tests.oracle.pricing import Line, free_usage, largest_usage, lines_of, priced, round_half_away
 from tests.oracle.reading import Event, read
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,17 @@ class Rated:
 
 @dataclass
 class Lane:
-    """One input partition read in order: how far it is in time, and the credentials it has brought to light."""
+    """One input partition read in order: its clock, which never goes back, and the credentials it brought to light.
 
-    time: datetime | None = None
+    The clock shows the greatest record timestamp; in files, which have none, the greatest event time.
+    """
+
+    clock: datetime | None = None
     credentials: dict[str, str] = field(default_factory=dict)
+
+    def reach(self, time: datetime | None) -> None:
+        if time is not None:
+            self.clock = max(time, self.clock or time)
 
 
 class Oracle:
@@ -66,7 +75,7 @@ class Oracle:
         self.zones = {organization.id: organization.timezone for organization in catalog.organizations}
         self.lateness, self.skew, self.scope = lateness, skew, scope
         self.lanes: dict[int, Lane] = {}
-        self.seen: set[tuple[int, str, str]] = set()
+        self.seen: dict[tuple[int, str, str], datetime] = {}
         self.counters: dict[tuple[str, str, str, datetime], Counter] = {}
 
     def rate_all(self, records: Sequence[tuple[int, bytes, datetime | None]]) -> list[Rated]:
@@ -75,17 +84,18 @@ class Oracle:
     def rate(self, partition: int, raw: bytes, record_time: datetime | None = None) -> Rated:
         """The verdict and the lines of the next record of a partition."""
         lane = self.lanes.setdefault(partition, Lane())
+        lane.reach(record_time)
         event = read(raw)
         if isinstance(event, str):
             return Rated("rejected", event)
-        time = event.time or record_time or lane.time
+        time = event.time or record_time or lane.clock
         if time is None:
             return Rated("rejected", "bad_time")
         if record_time is not None and self.skew is not None and time > record_time + self.skew:
             return Rated("rejected", "skew")
-        lane.time = max(time, lane.time or time)
+        lane.reach(time if record_time is None else None)
         found = self._resolve(event, lane, time)
-        is_late = self.lateness is not None and time < (record_time or lane.time) - self.lateness
+        is_late = self.lateness is not None and time < lane.clock - self.lateness
         if found in self.subscriptions:
             measures = self._measures(event, self.subscriptions[found])
             if event.subscription == found and event.credential is not None and not is_late:
@@ -96,7 +106,7 @@ class Oracle:
             return Rated("late", "lateness", found if found in self.subscriptions else None)
         if found not in self.subscriptions:
             return Rated("parked", found)
-        return self._settle(event, time, self.subscriptions[found], measures)
+        return self._settle(event, time, lane.clock, self.subscriptions[found], measures)
 
     def _resolve(self, event: Event, lane: Lane, time: datetime) -> str:
         """The subscription's id, or the reason for parking the event: the first name present decides."""
@@ -147,11 +157,24 @@ class Oracle:
                 measures[charge.id] = measure, multiplier
         return measures
 
-    def _settle(self, event: Event, time: datetime, subscription: Any, measures: Any) -> Rated:
+    def _settle(self, event: Event, time: datetime, logged: datetime, subscription: Any, measures: Any) -> Rated:
         identity = (self.scope(subscription.id), event.source, event.id)
-        if identity in self.seen:
+        if identity in self.seen and self._reaches_back(self.seen[identity], logged):
             return Rated("duplicate", None, subscription.id)
-        self.seen.add(identity)
+        rated = self._first_sight(event, time, subscription, measures)
+        if rated.verdict != "rejected":
+            self.seen[identity] = logged
+        return rated
+
+    def _reaches_back(self, first: datetime, logged: datetime) -> bool:
+        """Whether a first sight still counts: first sights are forgotten by the bucket, once all of it is too old."""
+        if self.lateness is None:
+            return True
+        length = max(timedelta(hours=1), self.lateness // 8)
+        bucket_end = ((first - EPOCH) // length + 1) * length + EPOCH
+        return bucket_end > logged - self.lateness
+
+    def _first_sight(self, event: Event, time: datetime, subscription: Any, measures: Any) -> Rated:
         if not self._is_active(subscription, time):
             return Rated("blocked", "not_active", subscription.id)
         trial_end = self._trial_end(subscription)
@@ -161,7 +184,6 @@ class Oracle:
         period = (subscription.start, trial_end) if in_trial else self._period(subscription, time)
         rated = self._lines(subscription, time, measures, period, in_trial)
         if rated is None:
-            self.seen.remove(identity)
             return Rated("rejected", "overflow", subscription.id)
         return Rated("trial" if in_trial else "rated", None, subscription.id, tuple(rated))
 

@@ -142,16 +142,14 @@ def _whole(
     return lines
 
 
-def _reprice(
-    free: Zone, old: Zone, new: Zone, before: Fraction, after: Fraction, weighted: Fraction
-) -> list[Line]:
+def _reprice(free: Zone, old: Zone, new: Zone, before: Fraction, after: Fraction, weighted: Fraction) -> list[Line]:
     """What was rated in the old tier at the new tier's price; packages are given back and started anew."""
     if old.package_size is None and new.package_size is None:
-        changes = [(weighted, new.unit_price - old.unit_price)]
+        changes = [(new.tier, weighted, new.unit_price - old.unit_price)]
     else:
         started = [_units(replace(zone, lower=free.upper), before) for zone in (old, new)]
-        changes = [(-started[0], old.unit_price), (started[1], new.unit_price)]
-    return [Line("reprice", new.tier, quantity, after, after, unit) for quantity, unit in changes if quantity]
+        changes = [(old.tier, -started[0], old.unit_price), (new.tier, started[1], new.unit_price)]
+    return [Line("reprice", tier, quantity, after, after, unit) for tier, quantity, unit in changes if quantity]
 
 
 def _per_event(price: Any, lines: list[Line], after: Fraction, multiplier: Fraction, tier: int) -> list[Line]:

@@ -47,10 +47,14 @@ def number(text: str, event: Event) -> Fraction | None:
     return value(parse(text)[0], event, parse(text)[1])
 
 
-def numbers_used(text: str) -> set[str]:
-    """The names of the elements that the expression reads as numbers."""
+def unreadable(text: str, event: Event) -> bool:
+    """Whether an element that the expression reads is present but neither the number nor the text that it needs."""
     tree, texts = parse(text)
-    return {name_of(column) for column in tree.find_all(exp.Column)} - texts
+    for name in {name_of(column) for column in tree.find_all(exp.Column)}:
+        element = element_of(event, name)
+        if element is not None and (text_of if name in texts else decimal_of)(element) is None:
+            return True
+    return False
 
 
 def name_of(column: exp.Column) -> str:
