@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 
 from dataflows.errors import RatemillError
-from ops.output import as_records
+from ops.query import ask
 from ops.rated_before import kept_catalog
 from rating.explain import explain_event, explain_line
 from schemas.catalog import Catalog
@@ -103,9 +103,7 @@ class Explainer:
         return rows[0]["catalog_digest"] if rows else None
 
     def _rows(self, query: str, parameters: Sequence[Any]) -> list[Row]:
-        self._connection.execute(query, list(parameters))
-        columns = [column[0] for column in self._connection.description or []]
-        return list(as_records(columns, self._connection.fetchall()))
+        return list(ask(self._connection, query, parameters).records)
 
 
 def _position(name: str) -> tuple[int, int] | None:

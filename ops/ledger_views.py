@@ -20,6 +20,10 @@ DATABASE = "ratemill.duckdb"
 VIEWS = Path(__file__).with_name("views")
 
 
+class NotWritableError(RatemillError):
+    """The folder refuses the file; its tables can be read all the same."""
+
+
 def view_names() -> tuple[str, ...]:
     """The tables, then the views over them."""
     return (*TABLES, *(path.stem for path in _view_files()))
@@ -28,11 +32,13 @@ def view_names() -> tuple[str, ...]:
 @contextlib.contextmanager
 def open_ledger(ledger: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """The views of a ledger, for reading; times are shown in UTC."""
-    write_views(ledger)
     try:
+        write_views(ledger)
         connection = duckdb.connect(str(ledger / DATABASE), read_only=True)
-    except duckdb.Error as error:
-        raise RatemillError(f"cannot read {ledger / DATABASE}: {first_line(error)}") from error
+    except (duckdb.Error, NotWritableError):
+        # A folder that cannot be written to, or a file that cannot be read: the same views, in memory.
+        connection = duckdb.connect()
+        _create_views(connection, _statements(ledger.resolve()))
     try:
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
@@ -42,7 +48,7 @@ def open_ledger(ledger: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 def write_views(ledger: Path) -> None:
     """Create `ratemill.duckdb`, unless it is there and fits this ledger's place and these views."""
-    _check_is_ledger(ledger)
+    check_is_ledger(ledger)
     statements = _statements(ledger.resolve())
     fingerprint = hashlib.sha256("\n".join(statements).encode()).hexdigest()
     if _fingerprint_of(ledger / DATABASE) == fingerprint:
@@ -50,21 +56,22 @@ def write_views(ledger: Path) -> None:
     aside = ledger / f".{DATABASE}.{os.getpid()}"
     try:
         with duckdb.connect(str(aside)) as connection:
-            for statement in statements:
-                connection.execute(statement)
+            _create_views(connection, statements)
             connection.execute(f"CREATE MACRO ratemill_fingerprint() AS '{fingerprint}'")
         aside.replace(ledger / DATABASE)
     except (OSError, duckdb.Error) as error:
         aside.unlink(missing_ok=True)
-        raise RatemillError(f"cannot write the views to {ledger / DATABASE}: {first_line(error)}") from error
+        reason = str(error).partition("\n")[0]
+        raise NotWritableError(f"cannot write the views to {ledger / DATABASE}: {reason}") from error
 
 
-def first_line(error: Exception) -> str:
-    """What went wrong, without the lines that point into a query."""
-    return str(error).partition("\n")[0]
+def _create_views(connection: duckdb.DuckDBPyConnection, statements: list[str]) -> None:
+    for statement in statements:
+        connection.execute(statement)
 
 
-def _check_is_ledger(ledger: Path) -> None:
+def check_is_ledger(ledger: Path) -> None:
+    """Refuse a folder that is no ledger, in a sentence."""
     if not ledger.is_dir():
         raise RatemillError(f"there is no ledger at {ledger}: the folder does not exist")
     if not (ledger / "commits").is_dir():

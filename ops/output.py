@@ -88,11 +88,6 @@ def print_json(value: Any) -> None:
     sys.stdout.write(orjson.dumps(plain(value), option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
-def as_records(columns: Sequence[str], rows: Rows) -> list[dict[str, Any]]:
-    """Rows as dictionaries by column name."""
-    return [dict(zip(columns, row, strict=True)) for row in rows]
-
-
 def print_table(columns: Sequence[str], rows: Rows, title: str | None = None) -> None:
     """A table of rows; columns of numbers stand at the right."""
     table = Table(title=title, title_justify="left", title_style="bold")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from dataflows.connectors.catalog_folder import check
+from ops.arguments import JsonOption
 from ops.output import print_json, say
 from schemas.problems import Problem
 
@@ -23,7 +24,7 @@ def run(
     against: Annotated[
         Path | None, typer.Option(help="The catalog in force: also check what may change from it, and what may not.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the problems as JSON.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Check a catalog: every error and warning with file, line and key. Exit code 1 if there is an error."""
     problems = check(catalog, against)

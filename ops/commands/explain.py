@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dataflows.connectors.catalog_folder import load_catalog
+from ops.arguments import JsonOption, LedgerOption, needed, settings_with
 from ops.explanation import Explained, Explainer
 from ops.ledger_views import open_ledger
 from ops.output import bullet_list, print_json, say
@@ -25,16 +26,17 @@ def run(
     name: Annotated[
         str, typer.Argument(metavar="ID", help="A line id (0-17-0), a record (0-17) or an event (source/id, or id).")
     ],
-    ledger: Annotated[Path, typer.Option(envvar="RATEMILL_LEDGER", help="The ledger's folder.")] = Path("ledger"),
+    ledger: LedgerOption = None,
     catalog: Annotated[
         Path | None, typer.Option(help="Explain with this catalog instead of the one the ledger was rated with.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print rows and sentences as JSON.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Explain an event or a line item: each number derived in plain sentences."""
     given = load_catalog(catalog) if catalog is not None else None
-    with open_ledger(ledger) as connection:
-        explained = Explainer(connection, ledger, given).explain(name)
+    place = needed(settings_with(ledger=ledger).ledger, "ledger")
+    with open_ledger(place) as connection:
+        explained = Explainer(connection, place, given).explain(name)
     if json:
         print_json([{"kind": one.kind, "row": one.row, "sentences": one.sentences} for one in explained])
         return

@@ -1,15 +1,16 @@
 """`ratemill sql`: DuckDB on a ledger, one query or a dialogue."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import duckdb
 import typer
 
 from dataflows.errors import RatemillError
+from ops.arguments import JsonOption, LedgerOption, needed, settings_with
 from ops.ledger_views import open_ledger, view_names
-from ops.output import as_records, print_json, print_table, remark, say
+from ops.output import print_json, print_table, remark, say
+from ops.query import ask
 
 EXAMPLES = """
 Examples:
@@ -26,14 +27,14 @@ _PROMPT, _CONTINUED = "ratemill> ", "     ...> "
 
 def run(
     query: Annotated[str | None, typer.Argument(help="A query; without one, standard input is read.")] = None,
-    ledger: Annotated[Path, typer.Option(envvar="RATEMILL_LEDGER", help="The ledger's folder.")] = Path("ledger"),
-    json: Annotated[bool, typer.Option("--json", help="Print rows as JSON; decimals are strings.")] = False,
+    ledger: LedgerOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Query a ledger with DuckDB: the tables and every view, read-only, also while a flow writes.
 
     Without a query on a terminal it opens a dialogue; `.tables` there lists the views.
     """
-    with open_ledger(ledger) as connection:
+    with open_ledger(needed(settings_with(ledger=ledger).ledger, "ledger")) as connection:
         if query is None and sys.stdin.isatty():
             _dialogue(connection)
         else:
@@ -42,17 +43,15 @@ def run(
 
 def _answer(connection: duckdb.DuckDBPyConnection, query: str, json: bool) -> None:
     try:
-        connection.execute(query)
-        columns = [column[0] for column in connection.description or []]
-        rows = connection.fetchall() if columns else []
+        answer = ask(connection, query)
     except duckdb.Error as error:
         raise RatemillError(
             " ".join(line.strip() for line in str(error).partition("LINE 1:")[0].splitlines())
         ) from error
     if json:
-        print_json(as_records(columns, rows))
+        print_json(answer.records)
     else:
-        print_table(columns, rows)
+        print_table(answer.columns, answer.rows)
 
 
 def _dialogue(connection: duckdb.DuckDBPyConnection) -> None:
