@@ -38,6 +38,19 @@ class PeriodClock:
 
 
 @dataclass(frozen=True, slots=True)
+class _Found:
+    """The period found last for each clock; at first an empty one, which holds no moment."""
+
+    number: Index
+    start: Times
+    end: Times
+
+    @classmethod
+    def none(cls, height: int) -> "_Found":
+        return cls(*(np.zeros(height, np.int64) for _ in range(3)))
+
+
+@dataclass(frozen=True, slots=True)
 class PeriodClocks:
     """The clocks of all subscriptions as columns, one row each.
 
@@ -52,6 +65,7 @@ class PeriodClocks:
     local_anchor: Times
     zone: Index
     zones: tuple[str, ...]
+    found: _Found
 
     @classmethod
     def of(cls, clocks: Sequence[PeriodClock]) -> "PeriodClocks":
@@ -69,14 +83,28 @@ class PeriodClocks:
         zones = tuple(dict.fromkeys(zone_names))
         number = {zone: index for index, zone in enumerate(zones)}
         zone = np.array([number[name] for name in zone_names], np.int64)
-        return cls(length, months, anchor, _by_zone(zones, zone, anchor, _to_wall), zone, zones)
+        wall = _by_zone(zones, zone, anchor, _to_wall)
+        return cls(length, months, anchor, wall, zone, zones, _Found.none(len(anchor)))
 
     def periods_of(self, rows: Index, moments: Times) -> tuple[Index, Times, Times]:
         """Per row: the number of its clock's period that holds the moment, and the period's start and end.
 
         Moments are microseconds UTC, not before the anchor; an earlier one is given the first period. The end of an
-        endless period is ENDLESS.
+        endless period is ENDLESS. The period last found for each clock is kept, for most moments lie in it again.
         """
+        number, start, end = self.found.number[rows], self.found.start[rows], self.found.end[rows]
+        missed = np.flatnonzero((moments < start) | (moments >= end))
+        if len(missed):
+            asked = rows[missed]
+            number[missed], start[missed], end[missed] = self._find(asked, moments[missed])
+            self.found.number[asked], self.found.start[asked], self.found.end[asked] = (
+                number[missed],
+                start[missed],
+                end[missed],
+            )
+        return number, start, end
+
+    def _find(self, rows: Index, moments: Times) -> tuple[Index, Times, Times]:
         zone = self.zone[rows]
         wall = _by_zone(self.zones, zone, moments, _to_wall)
         number = np.maximum(self._numbers(rows, wall), 0)

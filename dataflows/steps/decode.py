@@ -96,7 +96,7 @@ def _line_of(chunk: bytes) -> Callable[[int], bytes]:
 
 def _fast(chunk: bytes) -> list[WireEvent] | None:
     """All events of a chunk at once, or None when some record needs a look of its own."""
-    if _ESCAPED_NULL in chunk or _may_hold_oversized(chunk) or not _is_utf8(chunk):
+    if (b"\\" in chunk and _ESCAPED_NULL in chunk) or _may_hold_oversized(chunk) or not _is_utf8(chunk):
         return None
     try:
         return _events.decode_lines(chunk)
