@@ -17,6 +17,7 @@ import xxhash
 
 from rating.expand import ExpandedCharge, expand
 from rating.expressions import Expression, compile_boolean, compile_number
+from rating.lookup import NameRows
 from rating.meters import Conditional, Program
 from rating.periods import ENDLESS, Index, PeriodClocks, Times, fixed_length, microseconds, month_length
 from rating.prices import PriceTable, compile_prices
@@ -90,7 +91,8 @@ class Charges:
 class CompiledCatalog:
     """The catalog as rating uses it; `elements` are the names of all elements that any charge reads.
 
-    `owners` and `organizations` give the subscriptions of a subscriber and of an organization.
+    The lookups find whole columns of names; `credential_owner` is the subscription of each row that
+    `credential_lookup` gives. `owners` and `organizations` give the subscriptions of a subscriber and an organization.
     """
 
     digest: str
@@ -99,7 +101,10 @@ class CompiledCatalog:
     products: Products
     charges: Charges
     subscription_rows: Mapping[str, int]
+    subscription_lookup: NameRows
     credential_rows: Mapping[str, int]
+    credential_lookup: NameRows
+    credential_owner: Index
     owners: Mapping[str, tuple[int, ...]]
     organizations: Mapping[str, tuple[int, ...]]
 
@@ -109,11 +114,15 @@ def compile_catalog(catalog: Catalog) -> CompiledCatalog:
     rules = {rule.id: rule for rule in catalog.pricing_rules}
     expanded = [expand(product, rules).charges for product in catalog.products]
     charges = _charges(catalog.products, expanded)
+    subscriptions = _subscriptions(catalog, tells_values_apart="unique" in charges.aggregations)
     rows = {subscription.id: row for row, subscription in enumerate(catalog.subscriptions)}
     return CompiledCatalog(
         digest=_digest(catalog),
         elements=tuple(sorted({name for program in charges.programs for name in program.elements})),
-        subscriptions=_subscriptions(catalog, tells_values_apart="unique" in charges.aggregations),
+        subscriptions=subscriptions,
+        subscription_lookup=NameRows(subscriptions.ids),
+        credential_lookup=NameRows(pl.Series([credential.id for credential in catalog.credentials], dtype=pl.String)),
+        credential_owner=np.array([rows[credential.subscription] for credential in catalog.credentials], np.int64),
         products=_products(catalog, expanded),
         charges=charges,
         subscription_rows=rows,

@@ -39,9 +39,9 @@ def price_sentences(line: Row, charge: ExpandedCharge) -> list[str]:
         case "tier_flat":
             sentences = _flat_sentences(line, included, price, charge)
         case "reprice":
-            sentences = [_reprice_sentence(line, included, price)]
+            sentences = [_usage_sentence(line), _reprice_sentence(line, included, price)]
         case kind:
-            sentences = [_per_event_sentence(line, kind)]
+            sentences = [_usage_sentence(line), _per_event_sentence(line, kind)]
     return [*sentences, _amount_sentence(line)]
 
 
@@ -61,7 +61,7 @@ def _usage_sentence(line: Row) -> str:
     before, after = decimal_text(line["usage_before"]), decimal_text(line["usage_after"])
     scope = "trial" if line["line_kind"] == "trial" else "period"
     if before == after:
-        return f"The usage of the {scope} stays at {after}."
+        return f"This line leaves the usage of the {scope} at {after}."
     return f"This line takes the usage of the {scope} from {before} to {after}."
 
 

@@ -5,9 +5,8 @@ the greatest event time. Lateness is measured against it. The lane also knows th
 under a subscription before the catalog did (semantics 7).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import repeat
 
 import msgspec
 import numpy as np
@@ -129,7 +128,7 @@ def _find_subscriptions(
     lane: LaneState, batch: DecodedBatch, resolved: Resolved, catalog: CompiledCatalog
 ) -> None:
     events = batch.events
-    found = _rows_of(batch.owners, catalog.subscription_rows)
+    found = catalog.subscription_lookup.rows_of(events["subscription_id"])
     resolved.subscription[:] = found
     stated = events["subscription_id"].is_not_null().to_numpy()
     open_rows = resolved.verdict != Verdict.REJECTED
@@ -141,11 +140,6 @@ def _find_subscriptions(
         _by_credential(lane, batch, resolved, catalog, stated, credentialed)
     for row in np.flatnonzero(~stated & ~credentialed & open_rows).tolist():
         _by_owner(row, events, resolved, catalog)
-
-
-def _rows_of(names: Sequence[str | None], rows: Mapping[str, int]) -> Index:
-    row_of: Callable[[str | None, int], int] = rows.get  # type: ignore[assignment]
-    return np.fromiter(map(row_of, names, repeat(_NOBODY)), np.int64, len(names))
 
 
 def _by_credential(
@@ -160,7 +154,8 @@ def _by_credential(
     asking = credentialed & ~stated & (resolved.verdict != Verdict.REJECTED)
     found = np.full(len(stated), _NOBODY)
     if asking.any():
-        found = _rows_of(batch.credentials, catalog.credential_rows)
+        found[asking] = catalog.credential_lookup.rows_of(batch.events["credential_id"].filter(asking))
+        found[found >= 0] = catalog.credential_owner[found[found >= 0]]
         resolved.subscription[asking] = found[asking]
     telling = credentialed & stated & (resolved.subscription >= 0) & (resolved.verdict == 0)
     begin = 0
