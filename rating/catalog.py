@@ -55,8 +55,8 @@ class Subscriptions:
 class Products:
     """All product versions: `first_charge` has one entry per product and one more; None in `sources` means every source.
 
-    `charged` (products, sources + 1) says whether a product charges a source of `source_rows`; the last column stands
-    for every source that no product names.
+    `charged` (products, sources + 1) says whether a product charges a source of `source_lookup`; the last column
+    (-1) stands for every source that no product names.
     """
 
     ids: tuple[str, ...]
@@ -64,7 +64,7 @@ class Products:
     currencies: tuple[str, ...]
     first_charge: Index
     sources: tuple[frozenset[str] | None, ...]
-    source_rows: Mapping[str, int]
+    source_lookup: NameRows
     charged: npt.NDArray[np.bool_]
 
 
@@ -169,7 +169,7 @@ def _products(catalog: Catalog, expanded: Sequence[Sequence[ExpandedCharge]]) ->
         currencies=tuple(product.currency for product in catalog.products),
         first_charge=np.cumsum([0, *map(len, expanded)], dtype=np.int64),
         sources=sources,
-        source_rows={source: row for row, source in enumerate(named)},
+        source_lookup=NameRows(pl.Series(named, dtype=pl.String)),
         charged=np.array(charged, np.bool_).reshape(len(sources), len(named) + 1),
     )
 

@@ -24,8 +24,8 @@ Hashes = npt.NDArray[np.uint64]
 _PARTITION_SHIFT = 48
 _SEED_LOW, _SEED_HIGH, _SOURCE_SEED_LOW, _SOURCE_SEED_HIGH = 11, 23, 37, 53
 _ODD = np.uint64(0x9E37_79B9_7F4A_7C15)
-_MOST_RUNS = 16
-_MERGED_RUNS = 8
+_MOST_RUNS = 10
+_MERGED_RUNS = 6
 _FILTER_BITS_PER_EVENT = 16
 _SMALLEST_FILTER = 1 << 12
 _BITS = np.left_shift(np.uint8(1), np.arange(8, dtype=np.uint8))

@@ -102,9 +102,7 @@ def _charged_rows(batch: DecodedBatch, resolved: Resolved, catalog: CompiledCata
     product = catalog.subscriptions.product[resolved.subscription[candidates]]
     if catalog.products.charged[:, -1].all():
         return candidates
-    row_of, unnamed = catalog.products.source_rows.get, len(catalog.products.source_rows)
-    sources = batch.events["source"].to_list()
-    codes = np.fromiter((row_of(source, unnamed) for source in sources), np.int64, len(sources))[candidates]
+    codes = catalog.products.source_lookup.rows_of(batch.events["source"])[candidates]
     charged = catalog.products.charged[product, codes]
     return candidates[charged]
 

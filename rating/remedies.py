@@ -93,6 +93,6 @@ def meaning_of(verdict: str, reason: str | None) -> tuple[str, str | None]:
     """Why an event has this verdict, and what to do; both as sentences, the second None where nothing is to be done."""
     meaning = VERDICT_MEANINGS[Verdict[verdict.upper()]]
     if reason is None:
-        return f"It is {verdict}: {meaning}.", None
+        return f"Its verdict is {verdict}: {meaning}.", None
     because, remedy = _REASONS[Reason(reason)]
-    return f"It is {verdict}: {meaning}. The reason is {reason}: {because}.", remedy
+    return f"Its verdict is {verdict}: {meaning}. The reason is {reason}: {because}.", remedy

@@ -200,10 +200,19 @@ def _named(
         ]
     )
     return frame.with_columns(
-        pl.concat_str("partition", "offset", "number", separator="-").alias("line_id"),
+        _line_ids(frame).alias("line_id"),
         _KINDS.gather(lines["kind"]).alias("line_kind"),
         pl.lit(catalog.digest).alias("catalog_digest"),
     ).select(_LINE_ROWS.names())
+
+
+def _line_ids(lines: pl.DataFrame) -> pl.Expr:
+    """`<partition>-<offset>-<number>`; partition and number are few, so they are written once and looked up."""
+    most = int(lines["number"].to_numpy().max(initial=0))
+    numbers = pl.Series([f"-{number}" for number in range(most + 1)])
+    partition = lines["partition"]
+    begin = pl.lit(f"{partition[0]}-") if partition.n_unique() == 1 else pl.col("partition").cast(pl.String) + "-"
+    return begin + pl.col("offset").cast(pl.String) + numbers.gather(lines["number"])
 
 
 def _charge_names(catalog: CompiledCatalog) -> pl.DataFrame:

@@ -17,12 +17,15 @@ from rating.wide import Wide
 
 Keys = npt.NDArray[np.int64]
 
+_FEWEST_SLOTS = 1024
 _NEVER = np.iinfo(np.int64).min
 
 
 @dataclass(slots=True)
 class Counters:
     """All counters of a key group: `keys` ascending, with the `slots` (rows) that the other columns hold them in.
+
+    Those columns have room to spare: rows that no slot names are at zero.
 
     `usage` is the folded usage; `total` the sum behind an average, or the value behind a latest; `count` (int64) the
     events behind an average; `latest_time` (int64 microseconds) the event time behind a latest; `weighted` the sum of
@@ -55,14 +58,19 @@ class Counters:
         return self.slots[place]
 
     def _add(self, keys: Keys, place: Index) -> None:
-        height, added = len(self.usage), len(keys)
+        height, added = len(self.keys), len(keys)
         self.slots = np.insert(self.slots, place, np.arange(height, height + added))
         self.keys = np.insert(self.keys, place, keys)
+        if len(self.count) < height + added:
+            self._grow(max(_FEWEST_SLOTS, height + added))
+
+    def _grow(self, room: int) -> None:
+        """Room for that many counters more, all at zero, so that growing costs little per counter."""
         self.usage, self.total, self.weighted = (
-            np.concatenate([column, wide.zeros(added)]) for column in (self.usage, self.total, self.weighted)
+            np.concatenate([column, wide.zeros(room)]) for column in (self.usage, self.total, self.weighted)
         )
-        self.count = np.concatenate([self.count, np.zeros(added, np.int64)])
-        self.latest_time = np.concatenate([self.latest_time, np.full(added, _NEVER)])
+        self.count = np.concatenate([self.count, np.zeros(room, np.int64)])
+        self.latest_time = np.concatenate([self.latest_time, np.full(room, _NEVER)])
 
 
 @dataclass(frozen=True, slots=True)
