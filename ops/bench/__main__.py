@@ -1,4 +1,4 @@
-"""`python -m ops.bench`: measures everything, prints the tables, writes bench.json, bench.svg and bench.png."""
+"""`python -m ops.bench`: measures everything, prints the tables, writes a page of them, a chart, and bench.json."""
 
 import argparse
 import tempfile
@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from ops.bench.floors import floors_of
-from ops.bench.scenario import CHARGES, Scenario
+from ops.bench.scenario import BATCH_RECORDS, CHARGES, KEY_GROUPS, Scenario
 from ops.bench.worker import ROOT, measure
 
 CORE = Scenario(100_000, 2_000_000)
@@ -84,9 +84,7 @@ def main() -> None:
         "--quick", action="store_true", help="small sizes, once each: shows that it works, not how fast"
     )
     parser.add_argument("--repeats", type=int, default=3, help="pairs of bare limit and flow per size (default 3)")
-    parser.add_argument(
-        "--out", type=Path, help="folder for bench.json, bench.svg, bench.png (docs/bench; .bench if quick)"
-    )
+    parser.add_argument("--out", type=Path, help="folder for what is written (docs/bench; .bench if quick)")
     asked = parser.parse_args()
     folder = asked.out or ROOT / (".bench" if asked.quick else "docs/bench")
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,13 +95,15 @@ def main() -> None:
 def _publish(results: dict[str, Any], folder: Path) -> None:
     # Here, because the measuring is over: matplotlib is large, and a worker is started from this process.
     from ops.bench.chart import draw
-    from ops.bench.report import print_report, write_json
+    from ops.bench.report import print_report, sheets_of, write_json, write_page
 
     floors = floors_of(results)
-    print_report(results, floors)
+    sheets = sheets_of(results, floors)
+    print_report(sheets)
     write_json(results, floors, folder / "bench.json")
+    write_page(results, sheets, folder / "README.md", groups=KEY_GROUPS, batch=BATCH_RECORDS, more=_MORE_EVENTS)
     draw(results, folder)
-    _progress.print(f"Written: {folder}/bench.json, bench.svg, bench.png", style="dim")
+    _progress.print(f"Written into {folder}: README.md, bench.json, bench.svg, bench.png", style="dim")
 
 
 if __name__ == "__main__":

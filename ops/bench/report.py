@@ -1,6 +1,8 @@
-"""The run as tables on the terminal and as one JSON file."""
+"""The run as tables, on the terminal and on a page, and as one JSON file."""
 
 import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,26 +13,94 @@ from rich.table import Table
 
 from ops.bench.floors import Floor
 
+# "other" is mostly Polars' own thread, which works for several stages.
 STAGES = ("read", "decode", "admit", "rate", "price", "write", "snapshot", "other")
 _LEAST_WIDTH = 110
 _PACKAGES = ("bytewax", "polars", "msgspec", "pyarrow", "orjson")
+_PAGE = """# Benchmark
+
+Written by `make bench`, which measures all of it in one run, each measurement in a process of its own; `bench.json` has
+every figure. Measured with {machine}.
+
+![Throughput beside the bare limit, and where the time goes](bench.svg)
+
+{tables}
+
+The *bare limit* reads the same file and decodes its JSON, every record to a dict and every number to the exact decimal,
+nothing else, on one core. Limit and flow are measured in turns; their ratio is the median of {repeats} pair(s) by the
+wall clock (the flow prices and writes in threads), and by CPU time. *orjson* decodes numbers to floats. The flow runs
+with recovery on, {groups} key groups and one worker; each event is about 215 bytes, its subscription drawn evenly. The
+core is measured in batches of {batch:,} records after each subscription has been seen; *rate* alone is duplicates and
+running usage. *Resume* is a new process with the compiled catalog on the ledger that a run has left: recovery store
+cleaned, state and duplicate index loaded, {more:,} more events rated and published.
+"""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table: the first column is text, the others are figures."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+    def on_terminal(self) -> Table:
+        """The table with colours for what was reached and missed."""
+        table = Table(title=self.title, title_justify="left")
+        for number, column in enumerate(self.columns):
+            table.add_column(column, justify="right" if number else "left")
+        colors = {"reached": "[green]✓ reached[/]", "missed": "[red]✗ missed[/]"}
+        for row in self.rows:
+            table.add_row(*(colors.get(cell, cell) for cell in row))
+        return table
+
+    def on_page(self) -> str:
+        """The table in Markdown."""
+        rule = "|---|" + "---:|" * (len(self.columns) - 1)
+        lines = ["| " + " | ".join(row) + " |" for row in (self.columns, *self.rows)]
+        return "\n".join([f"## {self.title}", "", lines[0], rule, *lines[1:]])
+
+
+def sheets_of(results: dict[str, Any], floors: list[Floor]) -> list[Sheet]:
+    """The tables of a run."""
+    flows = results["flows"]
+    return [_throughput(flows), _stages(flows), _core(results), _floors(floors)]
+
+
+def print_report(sheets: list[Sheet]) -> None:
+    """The tables on standard output."""
+    console = Console()
+    console.width = max(console.width, _LEAST_WIDTH)
+    console.print(*(sheet.on_terminal() for sheet in sheets), sep="\n")
+
+
+def write_page(results: dict[str, Any], sheets: list[Sheet], path: Path, **words: int) -> None:
+    """The tables as a page beside the chart."""
+    machine = machine_of()
+    known = f"{machine['processor']}, Python {machine['python']}, Polars {machine['polars']}"
+    tables = "\n\n".join(sheet.on_page() for sheet in sheets)
+    repeats = len(results["flows"][0]["rounds"])
+    path.write_text(_PAGE.format(machine=known, tables=tables, repeats=repeats, **words), encoding="utf-8")
 
 
 def write_json(results: dict[str, Any], floors: list[Floor], path: Path) -> None:
     """Everything that was measured, with the versions it was measured with."""
-    machine = {
-        "python": platform.python_version(),
-        "system": platform.system(),
-        "machine": platform.machine(),
-        "processor": _processor(),
-        **{name: version(name) for name in _PACKAGES},
-    }
     reached = [
         {"name": f.name, "value": f.value, "floor": f.floor, "aim": f.aim, "unit": f.unit, "reached": f.reached}
         for f in floors
     ]
-    everything = {"machine": machine, "floors": reached, **results}
+    everything = {"machine": machine_of(), "floors": reached, **results}
     path.write_bytes(orjson.dumps(everything, option=orjson.OPT_INDENT_2) + b"\n")
+
+
+def machine_of() -> dict[str, str]:
+    """What the run was measured with."""
+    return {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "processor": _processor(),
+        **{name: version(name) for name in _PACKAGES},
+    }
 
 
 def _processor() -> str:
@@ -41,68 +111,56 @@ def _processor() -> str:
     return f"{len(names)} x {names[0]}" if names else platform.processor()
 
 
-def print_report(results: dict[str, Any], floors: list[Floor]) -> None:
-    """The three tables: throughput beside the bare limit, time per stage, floors."""
-    console = Console()
-    console.width = max(console.width, _LEAST_WIDTH)
-    console.print(_throughput(results["flows"]), _stages(results["flows"]), _core(results), _floors(floors), sep="\n")
-
-
-def _throughput(flows: list[dict[str, Any]]) -> Table:
-    table = _table("File -> ledger, recovery on, 16 key groups, one worker", "subscriptions")
-    for name in ("events/s", "bare limit", "ratio", "ratio in CPU", "orjson", "ratio", "peak memory", "ledger"):
-        table.add_column(name, justify="right")
-    for flow in flows:
-        table.add_row(
+def _throughput(flows: list[dict[str, Any]]) -> Sheet:
+    rows = [
+        (
             f"{flow['subscriptions']:,}",
             f"{flow['per_second']:,.0f}",
             f"{flow['limit']:,.0f}",
             f"{flow['ratio']:.2f}",
             f"{flow['ratio_cpu']:.2f}",
             f"{flow['orjson']:,.0f}",
-            f"{flow['per_second'] / flow['orjson']:.2f}",
             f"{flow['peak_memory'] / 2**20:,.0f} MB",
-            f"{flow['ledger_bytes'] / flow['events']:.0f} B/event",
+            f"{flow['catalog_memory'] / 2**20:,.0f} MB",
+            f"{flow['ledger_bytes'] / flow['events']:.0f} B",
         )
-    return table
+        for flow in flows
+    ]
+    columns = ("events/s", "bare limit", "ratio", "in CPU", "orjson", "peak memory", "before the run", "ledger/event")
+    return Sheet("File -> ledger, recovery on", ("subscriptions", *columns), rows)
 
 
-def _stages(flows: list[dict[str, Any]]) -> Table:
-    table = _table("Microseconds of CPU time per event and stage", "subscriptions")
-    for stage in (*STAGES, "whole"):
-        table.add_column(stage, justify="right")
+def _stages(flows: list[dict[str, Any]]) -> Sheet:
+    rows = []
     for flow in flows:
         parts = [flow["stages"].get(stage, 0.0) for stage in STAGES]
-        table.add_row(f"{flow['subscriptions']:,}", *(f"{part:.2f}" for part in (*parts, sum(parts))))
-    return table
+        rows.append((f"{flow['subscriptions']:,}", *(f"{part:.2f}" for part in (*parts, sum(parts)))))
+    return Sheet("CPU time per event and stage, in µs", ("subscriptions", *STAGES, "whole"), rows)
 
 
-def _core(results: dict[str, Any]) -> Table:
+def _core(results: dict[str, Any]) -> Sheet:
     core, resume = results["core"], results["resume"]
-    table = _table("The core alone, and the state", "what")
-    table.add_column("value", justify="right")
-    table.add_row(f"decode, {core['subscriptions']:,} subscriptions", f"{core['decode']:.2f} µs")
-    table.add_row("admit: resolve, filter, meter, split by key group", f"{core['admit']:.2f} µs")
-    table.add_row("rate: duplicates, running usage", f"{core['rate']:.2f} µs")
-    table.add_row("assemble: slices, lines, verdicts", f"{core['assemble']:.2f} µs")
-    table.add_row("state in a snapshot, per subscription and charge", f"{core['state_per_charge']:.0f} B")
-    table.add_row(f"resume, {resume['subscriptions']:,} subscriptions", f"{resume['seconds']:.2f} s")
-    table.add_row("compile that catalog before", f"{resume['catalog_seconds']:.2f} s")
-    return table
+    rows = [
+        (f"decode, {core['subscriptions']:,} subscriptions", f"{core['decode']:.2f} µs"),
+        ("admit: resolve, filter, meter, split by key group", f"{core['admit']:.2f} µs"),
+        ("rate: duplicates, running usage", f"{core['rate']:.2f} µs"),
+        ("assemble: slices, lines, verdicts", f"{core['assemble']:.2f} µs"),
+        ("state in a snapshot, per subscription and charge", f"{core['state_per_charge']:.0f} B"),
+        (f"resume, {resume['subscriptions']:,} subscriptions", f"{resume['seconds']:.2f} s"),
+        ("compile that catalog before", f"{resume['catalog_seconds']:.2f} s"),
+    ]
+    return Sheet("The core alone, and the state", ("", "per event"), rows)
 
 
-def _floors(floors: list[Floor]) -> Table:
-    table = _table("Floors", "what")
-    for name in ("value", "floor", "aim", ""):
-        table.add_column(name, justify="right")
-    for floor in floors:
-        bound = "at most" if floor.most else "at least"
-        mark = "[green]✓ reached[/]" if floor.reached else "[red]✗ missed[/]"
-        table.add_row(floor.name, f"{floor.value:.2f} {floor.unit}", f"{bound} {floor.floor:g}", f"{floor.aim:g}", mark)
-    return table
-
-
-def _table(title: str, first: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column(first)
-    return table
+def _floors(floors: list[Floor]) -> Sheet:
+    rows = [
+        (
+            floor.name,
+            f"{floor.value:.2f} {floor.unit}".strip(),
+            f"{'at most' if floor.most else 'at least'} {floor.floor:g}",
+            f"{floor.aim:g}",
+            "reached" if floor.reached else "missed",
+        )
+        for floor in floors
+    ]
+    return Sheet("Floors", ("", "value", "floor", "aim", "result"), rows)

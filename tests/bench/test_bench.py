@@ -74,6 +74,8 @@ def test_the_whole_benchmark_runs_tiny(tmp_path, monkeypatch, capsys):
     assert results["resume"]["verdicts"]["duplicate"] == 0
     written = orjson.loads((tmp_path / "bench.json").read_bytes())
     assert [floor["name"] for floor in written["floors"]] == [floor.name for floor in floors_of(results)]
+    page = (tmp_path / "README.md").read_text()
+    assert all(f"| {floor.name} |" in page for floor in floors_of(results))
     assert (tmp_path / "bench.svg").read_text().count("subscriptions") >= 1
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
     assert "Floors" in capsys.readouterr().out
