@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes .venv in the checkout ready: a Python that works, the pinned dependencies, the project itself (editable).
 # Does nothing when pyproject.toml, ops/constraints.txt and the place of the checkout are as at the last time.
+# With --which it only prints the Python that it would take.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -23,13 +24,18 @@ find_python() {
         IFS=$oldifs
     done
     for candidate in "$HOME"/.pyenv/versions/3.12*/bin/python "$HOME"/.pyenv/versions/3.11*/bin/python \
-        "$HOME"/.local/share/uv/python/cpython-3.1[12]*/bin/python /opt/*/bin/python3.12 /opt/*/bin/python3.11; do
+        "$HOME"/.local/share/uv/python/cpython-3.1[12]*/bin/python; do
         works "$candidate" && echo "$candidate" && return
     done
     echo "Ratemill needs Python 3.11 or 3.12 with the venv module, and none was found. Install one" \
         "(Debian, Ubuntu: apt install python3.11 python3.11-venv), or name it: make setup PYTHON=/path/to/python3.12" >&2
     return 1
 }
+
+if [ "${1:-}" = --which ]; then
+    find_python
+    exit
+fi
 
 want="$(cat pyproject.toml ops/constraints.txt | cksum) $(pwd)"
 if [ "$(cat .venv/.ready 2>/dev/null)" = "$want" ] && works .venv/bin/python; then
