@@ -136,6 +136,7 @@ class DuplicateIndex:
         self._buckets: dict[int, list[_Run]] = {}
         self._filter = _Filter()
         self._progress: dict[int, int] = {}
+        self._floor: int | None = None
 
     def __len__(self) -> int:
         return sum(len(run.high) for runs in self._buckets.values() for run in runs)
@@ -167,8 +168,7 @@ class DuplicateIndex:
             return np.ones(len(record_time), np.bool_)
         return (bucket + 1) * self._bucket_length > record_time - self._lateness
 
-    @staticmethod
-    def _repeats_within(events: Sightings) -> Mask:
+    def _repeats_within(self, events: Sightings) -> Mask:
         high, low = events.identity[:, 1], events.identity[:, 0]
         repeated = np.zeros(len(high), np.bool_)
         ordered = np.sort(high)
@@ -177,7 +177,27 @@ class DuplicateIndex:
         order = np.lexsort((np.arange(len(high)), low, high))
         same = (high[order[1:]] == high[order[:-1]]) & (low[order[1:]] == low[order[:-1]])
         repeated[order[1:][same]] = True
+        if not self._reaches(self._bucket_of(events.record_time).min(), events.record_time).all():
+            self._clear_unreached(events.record_time, order, same, repeated)
         return repeated
+
+    def _clear_unreached(self, record_time: Index, order: Index, same: Mask, repeated: Mask) -> None:
+        """Where the sight before lies past the lateness, a repeat is a first sight again."""
+        first = order[0]
+        for row, alike in zip(order[1:].tolist(), same.tolist(), strict=True):
+            if not alike or not self._reaches(self._bucket_of(record_time[[first]])[0], record_time[[row]])[0]:
+                repeated[row] = False
+                first = row
+
+    def _bucket_of(self, record_time: Index) -> Index:
+        return record_time // self._bucket_length if self._bucket_length else np.zeros(len(record_time), np.int64)
+
+    def beyond_reach(self, events: Sightings) -> Mask:
+        """Events whose lane lies so far behind the others that what they may repeat has been dropped."""
+        if self._lateness is None or self._floor is None:
+            return np.zeros(len(events.position), np.bool_)
+        behind: Mask = events.record_time - self._lateness < self._floor
+        return behind
 
     def remember(self, events: Sightings) -> None:
         """Adds first sights that are not held yet."""
@@ -186,7 +206,7 @@ class DuplicateIndex:
         if self._bucket_length is None:
             self._add_run(0, events)
         else:
-            bucket = events.record_time // self._bucket_length
+            bucket = self._bucket_of(events.record_time)
             for number in np.unique(bucket).tolist():
                 self._add_run(number, events.take(np.flatnonzero(bucket == number)))
             self._forget(events)
@@ -209,6 +229,8 @@ class DuplicateIndex:
         furthest_behind = np.array([min(self._progress.values())])
         for bucket in [number for number in self._buckets if not self._reaches(number, furthest_behind)[0]]:
             del self._buckets[bucket]
+            dropped_up_to = (bucket + 1) * (self._bucket_length or 0)
+            self._floor = max(dropped_up_to, self._floor or dropped_up_to)
 
     def to_bytes(self) -> bytes:
         """The identities held, without positions and times, as plain bytes: for values, which have neither."""

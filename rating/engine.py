@@ -133,18 +133,19 @@ def rate(
         share.identity, pack_positions(share.partition, offsets), share.events["record_time"].to_numpy()
     )
     event_time = share.events["event_time"].to_numpy()
+    late = state.duplicates.beyond_reach(sightings)
     refused = np.zeros(share.height, np.bool_)
     while True:
-        open_rows = np.flatnonzero(~refused)
+        open_rows = np.flatnonzero(~(refused | late))
         repeated, held = _looked_up(state, sightings, open_rows)
-        pairs = share.pairs if not repeated.any() and len(open_rows) == share.height else _of_events(share, repeated | refused)
+        pairs = _pairs_without(share, repeated | refused | late)
         folded, overflowing = fold(state, pairs, event_time, catalog)
         if not len(overflowing):
             break
         refused[overflowing] = True
-    state.duplicates.remember(sightings.take(np.flatnonzero(~(repeated | refused | held))))
+    state.duplicates.remember(sightings.take(np.flatnonzero(~(repeated | refused | late | held))))
     state.applied[share.partition] = int(offsets[-1])
-    return state, Rated(share.partition, rows.with_verdicts(share.events, repeated, refused), pairs, folded)
+    return state, Rated(share.partition, rows.with_verdicts(share.events, repeated, late, refused), pairs, folded)
 
 
 def _looked_up(state: GroupState, sightings: Sightings, open_rows: Index) -> tuple[Mask, Mask]:
@@ -156,8 +157,8 @@ def _looked_up(state: GroupState, sightings: Sightings, open_rows: Index) -> tup
     return repeated, held
 
 
-def _of_events(share: Share, left_out: Mask) -> Pairs:
-    return share.pairs.take(~left_out[share.pairs.event])
+def _pairs_without(share: Share, left_out: Mask) -> Pairs:
+    return share.pairs.take(~left_out[share.pairs.event]) if left_out.any() else share.pairs
 
 
 def _not_applied(state: GroupState, share: Share) -> Share:

@@ -17,6 +17,7 @@ from rating.meters import Elements, Reading, read
 from rating.periods import Times
 from rating.prices import Index, Mask
 from rating.resolve import Resolved
+from rating.slices import ONE
 from rating.wide import Wide
 from schemas.verdicts import Reason, Verdict
 
@@ -121,7 +122,7 @@ def _read_all(
     """One reading for all pairs, each program evaluated once over all the pairs that use it."""
     elements = Elements(batch.elements, height)
     program = catalog.charges.program[charge]
-    readings: list[tuple[Index | None, Reading]] = []
+    readings: list[tuple[Index, Reading]] = []
     for number in np.unique(program).tolist():
         places = np.flatnonzero(program == number)
         rows = event[places]
@@ -130,7 +131,7 @@ def _read_all(
         for row, sentence in reading.faults.items():
             _reject(resolved, int(rows[row]), sentence)
         readings.append((places, reading))
-    return _joined(readings, len(event))
+    return _joined(readings, len(event), with_multipliers=bool(catalog.charges.multiplied.any()))
 
 
 def _reject(resolved: Resolved, row: int, sentence: str) -> None:
@@ -140,13 +141,14 @@ def _reject(resolved: Resolved, row: int, sentence: str) -> None:
         resolved.detail[row] = sentence
 
 
-def _joined(readings: list[tuple[Index | None, Reading]], height: int) -> Reading:
-    if len(readings) == 1:
+def _joined(readings: list[tuple[Index, Reading]], height: int, *, with_multipliers: bool) -> Reading:
+    """One reading of all pairs. Whether it has multipliers is the catalog's to say, never that of this batch alone."""
+    if len(readings) == 1 and (readings[0][1].multiplier is not None or not with_multipliers):
         return readings[0][1]
     metered, exempted = np.zeros(height, np.bool_), np.zeros(height, np.bool_)
     quantity = wide.zeros(height)
-    multiplier = wide.from_small(np.full(height, 10**6)) if any(r.multiplier is not None for _, r in readings) else None
-    value = wide.zeros(height) if any(r.value_hash is not None for _, r in readings) else None
+    multiplier = wide.from_small(np.full(height, ONE)) if with_multipliers else None
+    value = wide.zeros(height) if any(reading.value_hash is not None for _, reading in readings) else None
     for places, reading in readings:
         metered[places], exempted[places] = reading.metered, reading.exempted
         quantity[places] = wide.from_series(reading.quantity)

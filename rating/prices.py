@@ -76,13 +76,14 @@ class ZonedPrice:
 class PriceTable:
     """The prices of all charges as columns; row i of the zone columns is a zone, grouped by charge.
 
-    `first_zone` has one entry per charge and one more; `mode` (int64), `per_event` (bool) and `usage_limit` have one
-    entry per charge. Zone columns are Polars Int128; `lower` of zone 0 and `upper` of the last are beyond any usage.
+    `first_zone` has one entry per charge and one more; `mode` (int64), `per_event`, `multiplied` (bool) and
+    `usage_limit` have one entry per charge. Zone columns are Polars Int128; `lower` of zone 0 and `upper` of the last are beyond any usage.
     """
 
     first_zone: Index
     mode: Index
     per_event: Mask
+    multiplied: Mask
     included: pl.Series
     lower: pl.Series
     upper: pl.Series
@@ -125,6 +126,7 @@ def compile_prices(prices: Sequence[Price], multiplied: Sequence[bool]) -> Price
         first_zone=_starts(len(price.zones) for price in zoned),
         mode=np.array([price.mode for price in zoned], np.int64),
         per_event=np.array([_has_per_event(price) for price in zoned], np.bool_),
+        multiplied=np.array(multiplied, np.bool_),
         included=_column(price.zones[0].upper for price in zoned),
         lower=_column(zone.lower for zone in zones),
         upper=_column(zone.upper for zone in zones),

@@ -30,6 +30,7 @@ _OF_EVENT = (
     *("partition", "offset", "source", "event_id", "event_time", "subscription_id"),
     *("credential_id", "subscriber", "organization_id", "synthetic"),
 )
+_LATE_DETAIL = "its input lies further behind the others than the lateness; see `ratemill backfill`"
 _OVERFLOW_DETAIL = "its usage would pass what 38 digits can price"
 
 
@@ -54,22 +55,23 @@ class Outcome:
     line_items: pl.DataFrame
 
 
-def with_verdicts(events: pl.DataFrame, repeated: Mask, refused: Mask) -> pl.DataFrame:
-    """The events, where repeats are duplicates and refused ones rejected for overflow."""
-    if not repeated.any() and not refused.any():
+def with_verdicts(events: pl.DataFrame, repeated: Mask, late: Mask, refused: Mask) -> pl.DataFrame:
+    """The events, where repeats are duplicates, late ones late, and refused ones rejected for overflow."""
+    changed = repeated | late | refused
+    if not changed.any():
         return events
     verdict = events["verdict"].to_numpy().copy()
-    verdict[repeated] = Verdict.DUPLICATE
-    verdict[refused] = Verdict.REJECTED
-    changed = pl.Series(repeated | refused)
-    nothing = pl.Series([None], dtype=pl.String).new_from_index(0, len(events))
-    refused_rows = np.flatnonzero(refused)
-    reason = nothing.zip_with(changed, events["reason"])
-    detail = nothing.zip_with(changed, events["reason_detail"])
-    if len(refused_rows):
-        reason = reason.scatter(refused_rows, pl.Series([Reason.OVERFLOW.value] * len(refused_rows)))
-        detail = detail.scatter(refused_rows, pl.Series([_OVERFLOW_DETAIL] * len(refused_rows)))
-    return events.with_columns(pl.Series("verdict", verdict), reason.alias("reason"), detail.alias("reason_detail"))
+    words = {name: events[name].to_list() for name in ("reason", "reason_detail")}
+    for rows, outcome, reason, detail in (
+        (repeated, Verdict.DUPLICATE, None, None),
+        (late, Verdict.LATE, Reason.LATENESS.value, _LATE_DETAIL),
+        (refused, Verdict.REJECTED, Reason.OVERFLOW.value, _OVERFLOW_DETAIL),
+    ):
+        verdict[rows] = outcome
+        for row in np.flatnonzero(rows).tolist():
+            words["reason"][row], words["reason_detail"][row] = reason, detail
+    named = (pl.Series(name, values, dtype=pl.String) for name, values in words.items())
+    return events.with_columns(pl.Series("verdict", verdict), *named)
 
 
 def event_rows(events: pl.DataFrame, partition: int, catalog: CompiledCatalog) -> pl.DataFrame:

@@ -215,9 +215,12 @@ def _quantity_sold(usage: pl.Series, size: pl.Series) -> pl.Series:
 
 
 def _priced_before(usage: Usage, table: PriceTable, rows: Index) -> pl.Series:
-    if usage.weighted_before is not None:
-        return usage.weighted_before.gather(rows)
-    return usage.before.gather(rows) - table.included.gather(usage.charge[rows])
+    """The usage above the included one; for charges with multipliers, the sum of multiplier * that usage."""
+    charge = usage.charge[rows]
+    excess = usage.before.gather(rows) - table.included.gather(charge)
+    if usage.weighted_before is None:
+        return excess
+    return usage.weighted_before.gather(rows).zip_with(pl.Series(table.multiplied[charge]), excess)
 
 
 def _flat_lines(usage: Usage, zones: _Zones, table: PriceTable, moved: Index) -> pl.DataFrame:
@@ -274,9 +277,8 @@ def _with_per_event_amounts(lines: pl.DataFrame, usage: Usage, table: PriceTable
     rows, charge = rows[paid], charge[paid]
     after = table.zones_of(charge, usage.after.gather(rows))
     fixed = _event_block(usage, rows, LineKind.FIXED_AMOUNT, after, _ones(rows), table.fixed_amount.gather(charge))
-    if usage.multiplier is not None:
-        fixed = _with_multiplier(fixed, usage)
-    lines = pl.concat([lines, fixed.filter(fixed["unit_price"] != 0)])
+    fixed = fixed.filter(fixed["unit_price"] != 0)
+    lines = pl.concat([lines, fixed if usage.multiplier is None else _with_multiplier(fixed, usage)])
     owed = _amount_of(lines, rows)
     least, most = table.minimum_amount.gather(charge), table.maximum_amount.gather(charge)
     for kind, limit, beyond in (
