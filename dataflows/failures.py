@@ -7,7 +7,7 @@ an exception without content. The rule: the sentence is that of the first cause,
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
@@ -28,16 +28,22 @@ _STORE_FAILURES = (
 @contextmanager
 def quiet_engine(folder: LedgerFolder) -> Iterator[None]:
     """Run the engine in the block: what it writes to standard error is kept back, its failures become RatemillError."""
-    with _standard_error_aside() as noise:
-        try:
-            yield
-        except (KeyboardInterrupt, SystemExit):
+    with _standard_error_aside() as noise, plain_failures(folder, lambda: _text(noise)):
+        yield
+
+
+@contextmanager
+def plain_failures(folder: LedgerFolder, noise: Callable[[], str] = str) -> Iterator[None]:
+    """Run the engine in the block: its failures become RatemillError; `noise` gives what it wrote to standard error."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of the engine is no Exception
+        sentence = sentence_of(error, folder, noise())
+        if sentence is None:
             raise
-        except BaseException as error:  # a panic of the engine is no Exception
-            sentence = sentence_of(error, folder, _text(noise))
-            if sentence is None:
-                raise
-            raise RatemillError(sentence) from error
+        raise RatemillError(sentence) from error
 
 
 def sentence_of(error: BaseException, folder: LedgerFolder, noise: str) -> str | None:

@@ -67,8 +67,8 @@ def run_rating(
 ) -> Summary:
     """Rate files of events into a ledger, which is made if there is none; returns when all has been published.
 
-    `catalog_path` is needed for more than one process, each of which loads the catalog itself. RatemillError says in one
-    sentence what hindered a run; the same call then goes on from its last commit.
+    `catalog_path` is needed for more than one process, each of which loads the catalog itself. RatemillError says in
+    one sentence what hindered a run; the same call then goes on from its last commit.
     """
     began = time.monotonic()
     folder = open_folder(ledger, settings.key_groups, settings.writers)

@@ -7,7 +7,9 @@ that has ever been committed. May be repeated, also after a run, which publishes
 import fcntl
 import os
 import sys
+from collections.abc import Sequence
 
+from dataflows.connectors.files import InputFile, is_read_to_end
 from dataflows.connectors.ledger import writer_name
 from dataflows.errors import RatemillError
 from dataflows.ledger.commit import WriterState
@@ -16,6 +18,7 @@ from dataflows.ledger.publication import resume
 from dataflows.recovery import clean_store, kept_states, make_store
 
 FLOW = "rating"
+READ_STEP = "read"
 LEDGER_STEP = "ledger"
 _PEER_OPTIONS = ("-a", "--addresses", "-i", "--process-id")
 _PEER_VARIABLES = ("BYTEWAX_ADDRESSES", "BYTEWAX_PROCESS_ID", "BYTEWAX_POD_NAME")
@@ -31,6 +34,12 @@ def prepare(folder: LedgerFolder) -> list[int]:
         for writer, sequence in enumerate(sequences):
             resume(folder, writer, sequence)
     return sequences
+
+
+def is_all_read(folder: LedgerFolder, inputs: Sequence[InputFile]) -> bool:
+    """Whether the prepared ledger holds every record of the inputs as they are now."""
+    places = kept_states(folder.recovery, f"{FLOW}.{READ_STEP}")
+    return all(is_read_to_end(file, places.get(file.name)) for file in inputs if file.path)
 
 
 def prepare_among_peers(folder: LedgerFolder) -> None:

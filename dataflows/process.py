@@ -11,7 +11,7 @@ from bytewax.recovery import RecoveryConfig
 
 from dataflows.connectors.catalog_folder import load_catalog
 from dataflows.errors import RatemillError
-from dataflows.failures import quiet_engine
+from dataflows.failures import plain_failures
 from dataflows.ledger.folder import open_folder
 from dataflows.processes import SENTENCE_EXIT, Task
 from dataflows.rating import RatingPlan, build_flow
@@ -42,7 +42,7 @@ def _run(task: Task) -> None:
     settings = Settings.model_validate_json(task.settings)
     folder = open_folder(Path(task.ledger), settings.key_groups, settings.writers)
     catalog = compile_catalog(load_catalog(Path(task.catalog)))
-    with quiet_engine(folder):
+    with plain_failures(folder):
         cluster_main(
             build_flow(RatingPlan(catalog, folder, task.inputs, settings)),
             task.addresses,

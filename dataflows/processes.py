@@ -20,9 +20,11 @@ import msgspec
 from dataflows.connectors.files import InputFile
 from dataflows.errors import RatemillError
 from dataflows.failures import sentence_of
+from dataflows.preparation import is_all_read, prepare
 from dataflows.rating import RatingPlan
 
 _SECONDS_TO_END = 5
+_SECONDS_TO_END_ALONE = 2
 _LOOKS_PER_SECOND = 20
 SENTENCE_EXIT = 65
 
@@ -50,17 +52,21 @@ def run_processes(plan: RatingPlan, catalog_path: Path, lock: int, on_look: Call
             )
             children.append(_Child(task, lock))
         _watch(children, on_look)
+    finally:
+        for child in children:
+            child.stop()
+    try:
         _raise_first_failure(children, plan)
     finally:
         for child in children:
-            child.end()
+            child.said.close()
 
 
 class _Child:
     """One process of the flow; what it writes is kept back, as most of it is the engine's noise."""
 
     def __init__(self, task: Task, lock: int) -> None:
-        self.said: IO[bytes] = tempfile.TemporaryFile()
+        self.said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (`end` closes it)
         root = str(Path(__file__).resolve().parents[1])
         self.process = subprocess.Popen(
             [sys.executable, "-m", "dataflows.process"],
@@ -74,7 +80,7 @@ class _Child:
         self.process.stdin.write(msgspec.json.encode(task) + b"\n")
         self.process.stdin.flush()
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """End the process, politely first."""
         if self.process.poll() is None:
             self.process.terminate()
@@ -85,7 +91,6 @@ class _Child:
                 self.process.wait()
         assert self.process.stdin is not None
         self.process.stdin.close()
-        self.said.close()
 
     def text(self) -> str:
         """What the process wrote."""
@@ -95,10 +100,9 @@ class _Child:
 
 def _watch(children: list[_Child], on_look: Callable[[], None]) -> None:
     """Wait until all have ended well, or one has not; then the others get a moment to end by themselves."""
-    while any(child.process.poll() is None for child in children):
-        if any(child.process.returncode for child in children):
-            time.sleep(1 / _LOOKS_PER_SECOND)
-            return
+    looks_left = _SECONDS_TO_END_ALONE * _LOOKS_PER_SECOND
+    while any(child.process.poll() is None for child in children) and looks_left:
+        looks_left -= any(child.process.returncode for child in children)
         on_look()
         time.sleep(1 / _LOOKS_PER_SECOND)
 
@@ -112,6 +116,11 @@ def _raise_first_failure(children: list[_Child], plan: RatingPlan) -> None:
     said = "".join(child.text() for child in failed)
     if failed and (sentence := sentence_of(Exception(), plan.folder, said)):
         raise RatemillError(sentence)
+    # The engine's network threads of two processes that end at once may break each other after all is committed.
+    if failed:
+        prepare(plan.folder)
+        if is_all_read(plan.folder, plan.inputs):
+            return
     for child in failed:
         if child.process.returncode in (-signal.SIGKILL, -signal.SIGTERM):
             raise RatemillError("a rating process was killed; the next start goes on from the last commit")

@@ -24,7 +24,7 @@ from dataflows.errors import RatemillError
 from dataflows.key_groups import key_group_names
 from dataflows.ledger.compaction import Housekeeping
 from dataflows.ledger.folder import LedgerFolder, open_folder
-from dataflows.preparation import FLOW, LEDGER_STEP, prepare_among_peers
+from dataflows.preparation import FLOW, LEDGER_STEP, READ_STEP, prepare_among_peers
 from dataflows.settings import Settings, load_settings
 from dataflows.steps.first_sights import FirstSights
 from rating.catalog import CompiledCatalog, compile_catalog
@@ -52,7 +52,7 @@ class RatingPlan:
 def build_flow(plan: RatingPlan) -> Dataflow:
     """The flow, ready to run; the ledger must have been prepared (`preparation.prepare`)."""
     flow = Dataflow(FLOW)
-    admitted = op.input("read", flow, _source(plan))
+    admitted = op.input(READ_STEP, flow, _source(plan))
     shares = op.flat_map("deal", admitted, _dealer(plan))
     rated = op.stateful_batch("rate", shares, _rater(plan))
     to_writers = op.map("route", rated, lambda keyed: keyed[1])

@@ -52,17 +52,20 @@ class Finished:
 
 
 class _Place(msgspec.Struct, frozen=True, array_like=True):
-    """Where reading goes on: position in the file, number of the next record; whether its end was reported there."""
+    """Where reading goes on: position in the file, number of the next record, and the lane's state.
+
+    `finished_size` is the file's size when its end had been read and was reported; None while there is more to read.
+    """
 
     version: int
     position: int
     offset: int
-    finished: bool
+    finished_size: int | None
     lane: bytes
 
 
 _PLACE_VERSION = 1
-_START = _Place(_PLACE_VERSION, 0, 0, False, b"")
+_START = _Place(_PLACE_VERSION, 0, 0, None, b"")
 
 
 def register_inputs(folder: LedgerFolder, paths: Iterable[Path]) -> list[InputFile]:
@@ -134,13 +137,25 @@ class FileSource(FixedPartitionedSource):
 
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "StatefulSourcePartition":
         file = self._inputs[for_part]
-        if not file.path:
+        if not file.path or is_read_to_end(file, resume_state):
             return RestingPartition(resume_state)
         return FilePartition(self, file, resume_state)
 
 
+def is_read_to_end(file: InputFile, place: bytes | None) -> bool:
+    """Whether a kept place is the end of the file as it is now."""
+    with _plain_read_errors(Path(file.path)):
+        return place is not None and _load_place(place).finished_size == Path(file.path).stat().st_size
+
+
+def _load_place(place: bytes) -> _Place:
+    loaded = msgspec.msgpack.decode(place, type=_Place)
+    assert loaded.version == _PLACE_VERSION, f"the place in an input has version {loaded.version}"
+    return loaded
+
+
 class RestingPartition(StatefulSourcePartition):
-    """An input that is not read in this run: it only keeps its place."""
+    """An input that is not read in this run, or has nothing new: it only keeps its place."""
 
     def __init__(self, place: bytes | None) -> None:
         self._place = place or msgspec.msgpack.encode(_START)
@@ -156,13 +171,12 @@ class FilePartition(StatefulSourcePartition):
     """One file, decoded and admitted batch by batch; the lane's state is part of its place."""
 
     def __init__(self, source: FileSource, file: InputFile, resume_state: bytes | None) -> None:
-        place = msgspec.msgpack.decode(resume_state, type=_Place) if resume_state else _START
-        assert place.version == _PLACE_VERSION, f"the place in an input has version {place.version}"
+        place = _load_place(resume_state) if resume_state else _START
         self._source = source
         self._partition = file.partition
         self._path = Path(file.path)
         self._offset = place.offset
-        self._finished = place.finished
+        self._finished_size = place.finished_size
         self._lane = LaneState.load(place.lane) if place.lane else LaneState.new()
         with _plain_read_errors(self._path):
             self._records = open_records(self._path, place.position)
@@ -176,7 +190,7 @@ class FilePartition(StatefulSourcePartition):
             return self._end()
         offsets = np.arange(self._offset, self._offset + len(records))
         self._offset += len(records)
-        self._finished = False
+        self._finished_size = None
         records, offsets = without_blanks(records, offsets)
         batch = decode(records, self._partition, offsets, source._catalog)
         self._lane, admitted = admit(self._lane, batch, source._catalog, source._settings)
@@ -184,16 +198,17 @@ class FilePartition(StatefulSourcePartition):
 
     def snapshot(self) -> bytes:
         return msgspec.msgpack.encode(
-            _Place(_PLACE_VERSION, self._records.position, self._offset, self._finished, self._lane.snapshot())
+            _Place(_PLACE_VERSION, self._records.position, self._offset, self._finished_size, self._lane.snapshot())
         )
 
     def close(self) -> None:
         self._records.close()
 
     def _end(self) -> Iterable[Finished]:
-        if self._finished:
+        size = self._path.stat().st_size
+        if self._finished_size == size:
             raise StopIteration
-        self._finished = True
+        self._finished_size = size
         latest = self._lane.latest_time
         return [Finished(self._partition, self._offset, None if latest == NONE_YET else latest)]
 

@@ -1,0 +1,144 @@
+"""A small world for flows: a catalog with state of every kind, and files of events that show any loss or repeat.
+
+Each file has subscriptions of its own, so the rows of a run do not depend on which file is read faster: two runs over
+the same files must give the same ledger, row for row.
+"""
+
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from dataflows.connectors.catalog_folder import load_catalog
+from dataflows.ledger.published import read_table
+from rating.catalog import CompiledCatalog, compile_catalog
+
+SUBSCRIPTIONS_PER_FILE = 40
+FILES = 3
+_PRODUCT = """\
+subscribers:
+  - {email: joe@acme.example, name: Joe}
+sources:
+  - {id: api, name: API}
+products:
+  - id: plan
+    name: Plan
+    version: 1.0.0
+    sources: [api]
+    currency: USD
+    settlement_period: day
+    payment_model: transactional
+    rate: "0.01"
+    charges:
+      - id: tokens
+        meter: {aggregation: sum, element: tokens, where: "region = 'eu'"}
+        price:
+          model: graduated
+          tiers: [{up_to: "1000", unit_price: "0.003"}, {unit_price: "0.0015", flat_amount: "1"}]
+      - id: volume
+        meter: {aggregation: sum, element: tokens}
+        price: {model: volume, tiers: [{up_to: "5000", unit_price: "0.2"}, {unit_price: "0.1"}]}
+      - id: users
+        meter: {aggregation: unique, element: user}
+        price: {model: per_unit, unit_price: "2"}
+"""
+
+
+@dataclass(frozen=True)
+class World:
+    """Where the world lies: the catalog's folder, and one file of events per lane."""
+
+    catalog: Path
+    events: tuple[Path, ...]
+
+    def compiled(self) -> CompiledCatalog:
+        return compile_catalog(load_catalog(self.catalog))
+
+
+def make_world(folder: Path, events_per_file: int, files: int = FILES, seed: int = 5) -> World:
+    catalog = folder / "catalog"
+    catalog.mkdir(parents=True)
+    (catalog / "plan.yaml").write_text(_PRODUCT + _subscriptions(files))
+    paths = []
+    for number in range(files):
+        path = folder / f"events-{number}.ndjson"
+        path.write_bytes(b"".join(events(number, events_per_file, seed)))
+        paths.append(path)
+    return World(catalog, tuple(paths))
+
+
+def _subscriptions(files: int) -> str:
+    rows = [
+        f"  - {{id: sub-{file}-{number}, product: plan@1.0.0, subscriber: joe@acme.example, start: '2026-11-01T00:00:00Z'}}"
+        for file in range(files)
+        for number in range(SUBSCRIPTIONS_PER_FILE)
+    ]
+    return "subscriptions:\n" + "\n".join(rows) + "\n"
+
+
+def events(file: int, count: int, seed: int, first: int = 0) -> list[bytes]:
+    """Lines of a file: most are good; some repeat, break, name nobody, or name only a credential met before."""
+    rng = random.Random(f"{seed}-{file}")
+    lines: list[bytes] = []
+    for number in range(first, first + count):
+        kind = rng.random()
+        if kind < 0.03 and lines:
+            lines.append(rng.choice(lines[-500:]))
+        elif kind < 0.04:
+            lines.append(b'{"id": "broken-%d", "source": \n' % number)
+        else:
+            lines.append(json.dumps(_event(rng, file, number, kind)).encode() + b"\n")
+    return lines
+
+
+def _event(rng: random.Random, file: int, number: int, kind: float) -> dict:
+    owner = rng.randrange(SUBSCRIPTIONS_PER_FILE)
+    event = {"id": f"e-{file}-{number}", "source": "api", "time": f"2026-11-{2 + number // 20_000:02d}T10:00:00Z"}
+    if kind < 0.05:
+        event["subscription"] = f"nobody-{number}"
+    elif kind < 0.10:
+        event |= {"subscription": f"sub-{file}-{owner}", "credential": f"key-{file}-{owner}"}
+    elif kind < 0.15:
+        event["credential"] = f"key-{file}-{owner}"
+    else:
+        event["subscription"] = f"sub-{file}-{owner}"
+    event["data"] = {
+        "tokens": str(rng.randrange(1, 400) / 4),
+        "region": rng.choice(["eu", "us"]),
+        "user": f"u{rng.randrange(300)}",
+        "status": 500 if rng.random() < 0.02 else 200,
+    }
+    return event
+
+
+def ledger_rows(ledger: Path) -> dict[str, pl.DataFrame]:
+    """The whole ledger in an order of its own, without what may differ between runs: where commits end."""
+    return {
+        "events": read_table(ledger, "events").sort("partition", "offset"),
+        "line_items": read_table(ledger, "line_items").sort("partition", "offset", "line_id"),
+    }
+
+
+def assert_same_ledger(ledger: Path, undisturbed: Path) -> None:
+    """Row for row the same, no position twice, and conservation at every commit."""
+    rows, wanted = ledger_rows(ledger), ledger_rows(undisturbed)
+    for table, expected in wanted.items():
+        assert rows[table].height == expected.height, table
+        assert rows[table].equals(expected), table
+    assert not rows["events"].select(pl.struct("partition", "offset").is_duplicated().any()).item()
+    assert not rows["line_items"]["line_id"].is_duplicated().any()
+    assert_conserved(ledger, rows["events"].height, rows["line_items"].height)
+
+
+def assert_conserved(ledger: Path, events_stored: int, lines_stored: int) -> None:
+    """received = the sum of the verdicts = rows, at every commit and over all; sequences without a gap."""
+    commits = read_table(ledger, "commits").sort("writer", "sequence")
+    verdicts = pl.sum_horizontal("rated", "exempt", "trial", "blocked", "duplicate", "parked", "late", "rejected")
+    assert commits.select(
+        (pl.col("received") == verdicts).all() & (pl.col("received") == pl.col("events")).all()
+    ).item()
+    assert (commits["events"].sum(), commits["line_items"].sum()) == (events_stored, lines_stored)
+    for own in commits.partition_by("writer"):
+        assert own["sequence"].to_list() == list(range(own.height))
