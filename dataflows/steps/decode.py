@@ -3,7 +3,7 @@
 Both paths use the same decoders, so what becomes of a record never depends on its neighbours.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -35,6 +35,7 @@ _SHORTEST_DATA_OVER_LIMIT = ELEMENTS_LIMIT * len('"":1,')
 _ESCAPED_NULL = b"\\u0000"
 _NULL = b"null"
 _LINE_END = ord("\n")
+_PIECE = 256 * 1024
 _WINDOW = RECORD_BYTES_LIMIT // 2
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -56,8 +57,7 @@ class _Records:
 
 def decode_chunk(chunk: bytes, partition: int, first_line: int, catalog: CompiledCatalog) -> DecodedBatch:
     """Decodes whole NDJSON lines of a file; offsets are line numbers, blank lines have one but are no records."""
-    line_ends = int(np.count_nonzero(np.frombuffer(chunk, np.uint8) == _LINE_END))
-    lines = line_ends + (not chunk.endswith(b"\n") and bool(chunk))
+    lines = _count_line_ends(chunk) + (not chunk.endswith(b"\n") and bool(chunk))
     events = _fast(chunk)
     if events is not None and len(events) == lines:
         offsets = np.arange(first_line, first_line + lines)
@@ -79,7 +79,16 @@ def decode(
 ) -> DecodedBatch:
     """Decodes consecutive records of a partition, given as bytes with their offsets and, from a log, their times."""
     next_offset = int(offsets[-1]) + 1 if len(offsets) else 0
+    chunk = b"\n".join(records)
+    one_line_each = _count_line_ends(chunk) == len(records) - 1
+    events = _fast(chunk) if one_line_each else None
+    if events is not None and len(events) == len(records):
+        return _batch(_Records(records.__getitem__, events), partition, offsets, next_offset, catalog, record_times)
     return _batch(_decode_each(records), partition, offsets, next_offset, catalog, record_times)
+
+
+def _count_line_ends(chunk: bytes) -> int:
+    return int(np.count_nonzero(np.frombuffer(chunk, np.uint8) == _LINE_END))
 
 
 def _line_of(chunk: bytes) -> Callable[[int], bytes]:
@@ -98,10 +107,23 @@ def _fast(chunk: bytes) -> list[WireEvent] | None:
     """All events of a chunk at once, or None when some record needs a look of its own."""
     if (b"\\" in chunk and _ESCAPED_NULL in chunk) or _may_hold_oversized(chunk) or not _is_utf8(chunk):
         return None
+    events: list[WireEvent] = []
     try:
-        return _events.decode_lines(chunk)
+        for piece in _pieces(chunk):
+            events.extend(_events.decode_lines(piece))
     except _UNREADABLE:
         return None
+    return events
+
+
+def _pieces(chunk: bytes) -> Iterator[bytes]:
+    """The chunk in runs of whole lines that stay in the processor's cache while they are decoded."""
+    start = 0
+    while start < len(chunk):
+        end = chunk.rfind(b"\n", start, start + _PIECE) + 1 if len(chunk) - start > _PIECE else len(chunk)
+        end = end or chunk.find(b"\n", start) + 1 or len(chunk)
+        yield chunk[start:end]
+        start = end
 
 
 def _may_hold_oversized(chunk: bytes) -> bool:
