@@ -5,7 +5,7 @@ import os
 from hypothesis import HealthCheck, settings
 
 IS_LONG = os.environ.get("RATEMILL_HYPOTHESIS") == "long"
-WORLDS = 20_000 if IS_LONG else 200
+WORLDS = 20_000 if IS_LONG else 125
 
 
 def law(examples: int) -> settings:

@@ -28,7 +28,7 @@ def with_core(
     settings = RatingSettings(key_groups=key_groups, lateness=micros(world.lateness), skew=micros(world.skew))
     core = Core(compile_catalog(world.catalog), settings, through_bytes)
     random = Random(seed)
-    sizes = repeat(size) if seed is None else iter(lambda: random.choice((1, 2, 3, 7, 50)), 0)
+    sizes = repeat(size) if seed is None else iter(lambda: random.choice((1, 2, 7, 50)), 0)
     for batch in batches(world.records, sizes):
         core.take(batch)
     return in_order(world.records, core.rated())

@@ -48,8 +48,9 @@ def compare(generated: World, seed: int, key_groups: int = 16) -> None:
 
 def test_a_long_input_equals_the_oracle():
     generated = world(Random(7), Limits(records=6000, lanes=2))
-    generated = replace(generated, records=(generated.records * 6000)[:6000])
-    compare(generated, seed=7)
+    records = sorted((generated.records * 4000)[:4000], key=lambda record: record[0])
+    generated = replace(generated, records=records)
+    assert unlike(with_oracle(generated), with_core(generated, size=700)) == []
 
 
 @law(40)
