@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 found problems or could not go on, 2 wrong usage. `--debug`, anywhere, shows the traceback too.
 """
 
+import importlib
 import os
 import sys
 import traceback
@@ -12,35 +13,44 @@ import typer
 from typer.exceptions import TyperException
 
 from dataflows.errors import RatemillError
-from ops.commands import backfill, check, demo, explain, rate, reinject, settings, sql
 from ops.output import remark
 from schemas.problems import CatalogErrors
 
 DONE, PROBLEMS, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
+COMMANDS = ("demo", "check", "rate", "sql", "explain", "backfill", "reinject", "settings")
+
 # Options that take every word up to the next option: `--events a.ndjson b.ndjson`.
 _MANY_VALUES = ("--events",)
 
-app = typer.Typer(
-    name="ratemill",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    help="Rates usage events exactly: from metering events to a ledger of line items that adds up to the last digit.",
-    epilog="Start with `ratemill demo`; every command has `--help` with examples. Exit codes: 0 done, 1 found problems,"
-    " 2 wrong usage.",
+_HELP = "Rates usage events exactly: from metering events to a ledger of line items that adds up to the last digit."
+_EPILOG = (
+    "Start with `ratemill demo`; every command has `--help` with examples."
+    " Exit codes: 0 done, 1 found problems, 2 wrong usage."
 )
 
 
-@app.callback()
-def _main(debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error as well.")) -> None:
+def build(commands: Sequence[str]) -> typer.Typer:
+    """The command line with these commands; the module of another one is not even loaded."""
+    app = typer.Typer(
+        name="ratemill",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        help=_HELP,
+        epilog=_EPILOG,
+    )
+    app.callback()(_options)
+    for name in commands:
+        command = importlib.import_module(f"ops.commands.{name}")
+        app.command(name, epilog=command.EXAMPLES)(command.run)
+    return app
+
+
+def _options(debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error as well.")) -> None:
     # `main` has taken the option out of the arguments already, so that it may stand anywhere.
     del debug
-
-
-for _command in (demo, check, rate, sql, explain, backfill, reinject, settings):
-    app.command(_command.__name__.rpartition(".")[2], epilog=_command.EXAMPLES)(_command.run)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -58,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str], debug: bool = False) -> int:
     """The exit code of one command; whatever goes wrong is said in one sentence on standard error."""
     try:
+        app = build([name for name in COMMANDS if name in arguments[:1]] or COMMANDS)
         code = app(args=list(_spread(arguments)), prog_name="ratemill", standalone_mode=False) or DONE
         if code == INTERRUPTED:
             raise KeyboardInterrupt
@@ -69,7 +80,8 @@ def run(arguments: Sequence[str], debug: bool = False) -> int:
         if debug:
             traceback.print_exc()
         sentence, code = _told(error)
-        remark(sentence)
+        if sentence:
+            remark(_sentence(sentence))
         return code
 
 
@@ -86,23 +98,27 @@ def _told(error: BaseException) -> tuple[str, int]:
             more = f" (and {len(problems) - 1} more: see `ratemill check`)" if len(problems) > 1 else ""
             return f"The catalog cannot be used: {problems[0]}{more}", PROBLEMS
         case RatemillError():
-            return _sentence(str(error)), PROBLEMS
+            return str(error), PROBLEMS
         case OSError(filename=str(name), strerror=str(reason)):
-            return f"Cannot go on with {name}: {reason.lower()}.", PROBLEMS
+            return f"Cannot go on with {name}: {reason.lower()}", PROBLEMS
         case MemoryError():
             return "Out of memory. The same command goes on where this one was stopped.", PROBLEMS
         case _:
-            first = str(error).partition("\n")[0]
-            return (
-                f"This is a mistake of Ratemill's own ({type(error).__name__}: {first}); --debug shows where.",
-                PROBLEMS,
-            )
+            return f"This is a mistake of Ratemill's own: {_innermost(error)}; --debug shows where", PROBLEMS
+
+
+def _innermost(error: BaseException) -> str:
+    """The error that began it all, without the lines that follow its first."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def _sentence(message: str) -> str:
     """A message with a capital, where it begins with a word, and a full stop."""
-    first = message[:1].upper() + message[1:]
-    return first if first.endswith((".", "!", "?")) else f"{first}."
+    text = message.strip()
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _spread(arguments: Sequence[str]) -> Iterator[str]:

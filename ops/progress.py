@@ -48,6 +48,8 @@ class LiveProgress:
     def _line(self) -> Text:
         now = self._progress
         speed = round(now.received / max(time.monotonic() - self._began, _SHORTEST))
-        read = f"{100 * now.bytes_read // now.bytes_total} % read  " if now.bytes_total else ""
+        # Where several processes read, nobody here knows how far they are.
+        known = now.bytes_read is not None and now.bytes_total
+        read = f"{100 * (now.bytes_read or 0) // now.bytes_total} % read  " if known else ""
         counts = "  ".join(f"{label} {now.verdicts[label]:,}" for label in VERDICT_LABELS if now.verdicts.get(label))
         return Text(f"{self._what}  {read}{now.received:,} events  {speed:,} events/s  {counts}")

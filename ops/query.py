@@ -26,10 +26,8 @@ class Answer:
 
 
 def ask(connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any] = ()) -> Answer:
-    """The answer to a query; empty for a statement that has none."""
+    """The answer to a query; without rows for a statement that gives none."""
     relation = connection.sql(query, params=list(parameters)) if parameters else connection.sql(query)
-    if relation is None:
-        return Answer((), [])
     table = relation.to_arrow_table()
     return Answer(tuple(table.column_names), _rows(table))
 
@@ -39,7 +37,6 @@ def ask_in_batches(
 ) -> Iterator[list[dict[str, Any]]]:
     """The rows of a query, some at a time, by column name."""
     relation = connection.sql(query, params=list(parameters))
-    assert relation is not None, "only a query is read in batches"
     for batch in relation.to_arrow_reader(size):
         yield batch.to_pylist()
 

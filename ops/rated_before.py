@@ -22,7 +22,7 @@ def keep_catalog(ledger: Path, catalog: Catalog, digest: str) -> None:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_suffix(f".{os.getpid()}")
-    aside.write_text(catalog.model_dump_json(exclude_defaults=True), encoding="utf-8")
+    aside.write_text(catalog.model_dump_json(), encoding="utf-8")
     aside.replace(target)
 
 

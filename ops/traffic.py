@@ -54,7 +54,7 @@ def generate(catalog: Catalog, traffic: Traffic) -> Iterator[bytes]:
     """Chunks of NDJSON, `traffic.events` records in all, roughly in order of time."""
     rng = random.Random(traffic.seed)
     callers = callers_of(catalog)
-    weights = [1 + 30 // (1 + rank) for rank in range(len(callers))]
+    weights = [3 + 24 // (1 + rank) for rank in range(len(callers))]
     recent: list[bytes] = []
     lines: list[bytes] = []
     for number in range(traffic.events):
@@ -213,7 +213,7 @@ def _from_unknown_source(rng: random.Random, event: Event, recent: list[bytes]) 
 
 
 def _delayed(rng: random.Random, event: Event, recent: list[bytes]) -> bytes:
-    return _earlier(event, rng.randrange(2, 30))
+    return _earlier(event, rng.randrange(5, 34))
 
 
 def _much_delayed(rng: random.Random, event: Event, recent: list[bytes]) -> bytes:
@@ -254,7 +254,7 @@ _DISTURBANCES: tuple[tuple[int, Callable[[random.Random, Event, list[bytes]], by
     (15, _for_unknown_credential),
     (15, _with_new_credential),
     (10, _from_unknown_source),
-    (12, _delayed),
+    (40, _delayed),
     (5, _much_delayed),
     (25, _broken),
 )

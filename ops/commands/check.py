@@ -20,7 +20,9 @@ Examples:
 
 
 def run(
-    catalog: Annotated[Path, typer.Argument(help="The catalog: a folder of YAML files, or one file.")],
+    catalog: Annotated[
+        Path, typer.Argument(metavar="CATALOG", help="The catalog: a folder of YAML files, or one file.")
+    ],
     against: Annotated[
         Path | None, typer.Option(help="The catalog in force: also check what may change from it, and what may not.")
     ] = None,

@@ -1,6 +1,7 @@
 """`ratemill demo`: the main job on generated traffic, with nothing else running."""
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +13,8 @@ from dataflows.launcher import Summary
 from ops.arguments import JsonOption, settings_with
 from ops.commands.rate import show_summary, summary_record
 from ops.ledger_views import DATABASE, open_ledger
-from ops.output import print_json, print_table, say
-from ops.query import ask
+from ops.output import print_json, print_table, remark, say
+from ops.query import Answer, ask
 from ops.rating_run import rate_files
 from ops.traffic import Traffic, generate
 
@@ -34,7 +35,8 @@ _OWED = """
         sum(usage_after - usage_before) FILTER (WHERE line_kind = 'usage') AS usage,
         sum(usage_after - usage_before) FILTER (WHERE line_kind = 'trial') AS trial_usage,
         sum(amount) AS amount, currency
-    FROM line_items GROUP BY ALL ORDER BY subscription_id, charge_id, period_end
+    FROM line_items WHERE period_end > ? OR period_end IS NULL
+    GROUP BY ALL ORDER BY subscription_id, charge_id, period_end
 """
 _REVENUE = """
     SELECT currency, count(DISTINCT subscription_id) AS subscriptions, count(*) AS line_items, sum(amount) AS amount
@@ -58,12 +60,14 @@ def run(
     _make_room(ledger)
     traffic = Traffic(events=events, seed=seed)
     file = ledger / "traffic.ndjson"
+    if sys.stderr.isatty():
+        remark(f"Generating {events:,} events.")
     with open(file, "wb") as out:
         out.writelines(generate(catalog, traffic))
     settings = settings_with(catalog=CATALOG, ledger=ledger, lateness_hours=_LATENESS_HOURS)
     summary = rate_files(catalog, CATALOG, [file], ledger, settings, "Rating an hour of traffic")
     if json:
-        print_json({**summary_record(summary), "subscriptions": _records(ledger, _OWED)})
+        print_json({**summary_record(summary), "subscriptions": _ask(ledger, _OWED, traffic.start).records})
     else:
         _show(summary, ledger, traffic)
 
@@ -80,15 +84,15 @@ def _make_room(ledger: Path) -> None:
     (ledger / _MARK).touch()
 
 
-def _records(ledger: Path, query: str) -> list[dict[str, Any]]:
+def _ask(ledger: Path, query: str, *parameters: Any) -> Answer:
     with open_ledger(ledger) as connection:
-        return ask(connection, query).records
+        return ask(connection, query, parameters)
 
 
 def _show(summary: Summary, ledger: Path, traffic: Traffic) -> None:
-    for title, query in (("What each subscription used and owes so far", _OWED), ("Per currency", _REVENUE)):
-        records = _records(ledger, query)
-        print_table(list(records[0]), [list(record.values()) for record in records], title)
+    owed, all_of_it = _ask(ledger, _OWED, traffic.start), _ask(ledger, _REVENUE)
+    print_table(owed.columns, owed.rows, "Used and owed so far, in the periods of this hour")
+    print_table(all_of_it.columns, all_of_it.rows, "Per currency, with what delayed events add to earlier periods")
     show_summary(summary, ledger)
     say()
     say(f"The traffic is {ledger / 'traffic.ndjson'} (seed {traffic.seed}), the catalog {CATALOG}. Go on with:")

@@ -1,5 +1,7 @@
 """Runs the real command as a process, and the small world that the tests of `ops` share."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -7,6 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ops.cli import run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -83,10 +87,10 @@ class Ran:
         return json.loads(self.out)
 
 
-def ratemill(*arguments: str | Path, cwd: Path | None = None, stdin: str = "") -> Ran:
-    """One run of the command; its output is a pipe."""
+def ratemill(*arguments: str | Path, cwd: Path | None = None, stdin: str = "", **stated: str) -> Ran:
+    """One run of the command, with what is stated in its environment; its output is a pipe."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RATEMILL_")}
-    environment |= {"PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+    environment |= {"PYTHONPATH": str(ROOT), "NO_COLOR": "1", **stated}
     done = subprocess.run(
         [sys.executable, "-m", "ops.cli", *map(str, arguments)],
         capture_output=True,
@@ -106,9 +110,24 @@ def succeed(*arguments: str | Path, cwd: Path | None = None, stdin: str = "") ->
     return ran
 
 
+def inside(*arguments: str | Path) -> Ran:
+    """One run of the command within this process: for what needs no process of its own, because that takes a second."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run([str(argument) for argument in arguments])
+    return Ran(code, out.getvalue(), err.getvalue())
+
+
+def here(*arguments: str | Path) -> str:
+    """What a run within this process prints; it must succeed."""
+    ran = inside(*arguments)
+    assert ran.code == 0, ran.err
+    return ran.out
+
+
 def query(ledger: Path, sql: str) -> list[dict[str, Any]]:
-    """Rows of a query through the command."""
-    return succeed("sql", sql, "--ledger", ledger, "--json").json()
+    """Rows of a query through the command's own code."""
+    return json.loads(here("sql", sql, "--ledger", ledger, "--json"))
 
 
 def event(name: str, subscription: str = "sub-calls", **changes: Any) -> dict[str, Any]:

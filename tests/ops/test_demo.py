@@ -5,41 +5,49 @@ import pty
 import subprocess
 import sys
 
-from tests.ops.ratemill import ROOT, query, ratemill, succeed
+import pytest
+
+from tests.ops.ratemill import ROOT, inside, query, succeed
 
 SMALL = ("--events", "6000")
+LINES = "SELECT * FROM line_items ORDER BY line_id"
 
 
-def test_the_demo_rates_an_hour_and_says_where_to_go_on(tmp_path):
-    ran = succeed("demo", *SMALL, cwd=tmp_path)
-    assert ran.err == ""
-    assert "\x1b" not in ran.out
-    for part in ("alder-maps", "6000", "duplicate", "EUR", "JPY", "duckdb", "ratemill sql", "demo-ledger"):
-        assert part in ran.out
-    ledger = tmp_path / "demo-ledger"
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def first(folder):
+    return succeed("demo", *SMALL, cwd=folder)
+
+
+def test_the_demo_rates_an_hour_and_says_where_to_go_on(folder, first):
+    assert first.err == ""
+    assert "\x1b" not in first.out
+    for part in ("alder-maps", "6,000", "duplicate", "EUR", "JPY", "duckdb", "ratemill sql", "demo-ledger"):
+        assert part in first.out
+    ledger = folder / "demo-ledger"
     assert query(ledger, "SELECT received, holds FROM conservation_total") == [{"received": 6000, "holds": True}]
     verdicts = {row["verdict"] for row in query(ledger, "SELECT verdict FROM verdict_counts")}
     assert verdicts == {"rated", "exempt", "trial", "blocked", "duplicate", "parked", "late", "rejected"}
 
 
-def test_the_same_seed_gives_the_same_ledger(tmp_path):
-    totals = []
-    for name in ("one", "two"):
-        succeed("demo", *SMALL, "--ledger", name, cwd=tmp_path)
-        totals.append(query(tmp_path / name, "SELECT * FROM line_items ORDER BY line_id"))
-    assert len(totals[0]) > 1_000
-    assert totals[0] == totals[1]
+def test_it_starts_anew_and_the_same_seed_gives_the_same_ledger(folder, first):
+    before = query(folder / "demo-ledger", LINES)
+    again = succeed("demo", *SMALL, "--json", cwd=folder).json()
+    assert again["received"] == 6000
+    assert len(before) > 6000
+    assert query(folder / "demo-ledger", LINES) == before
 
 
-def test_the_demo_starts_anew_in_its_own_folder_and_touches_no_other(tmp_path):
-    first = succeed("demo", *SMALL, "--json", cwd=tmp_path).json()
-    assert succeed("demo", *SMALL, "--json", cwd=tmp_path).json()["received"] == first["received"]
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/letter.txt").write_text("keep me")
-    ran = ratemill("demo", *SMALL, "--ledger", "mine", cwd=tmp_path)
+def test_a_folder_that_no_demo_made_is_left_alone(tmp_path):
+    (tmp_path / "letter.txt").write_text("keep me")
+    ran = inside("demo", *SMALL, "--ledger", tmp_path)
     assert ran.code == 1
-    assert "mine" in ran.err
-    assert (tmp_path / "mine/letter.txt").read_text() == "keep me"
+    assert str(tmp_path) in ran.err
+    assert (tmp_path / "letter.txt").read_text() == "keep me"
 
 
 def test_a_terminal_sees_progress(tmp_path):

@@ -1,20 +1,21 @@
 """Every number of a line stands in a sentence, and every verdict says what to do."""
 
+import json
 import re
 
 import pytest
 
 from rating.remedies import meaning_of
 from schemas.verdicts import Reason, Verdict
-from tests.ops.ratemill import query, ratemill, succeed
+from tests.ops.ratemill import here, query, ratemill, succeed
 
 
 def explained(ledger, name):
-    return succeed("explain", name, "--ledger", ledger, "--json").json()
+    return json.loads(here("explain", name, "--ledger", ledger, "--json"))
 
 
 def text(ledger, name):
-    return succeed("explain", name, "--ledger", ledger).out
+    return here("explain", name, "--ledger", ledger)
 
 
 def test_every_number_of_every_line_stands_in_its_sentences(ledger):
@@ -91,5 +92,5 @@ def test_every_reason_has_a_meaning_and_a_remedy(reason):
 @pytest.mark.parametrize("verdict", list(Verdict))
 def test_every_verdict_has_a_meaning(verdict):
     because, remedy = meaning_of(verdict.label, None)
-    assert because.startswith(f"It is {verdict.label}: ")
+    assert because.startswith(f"Its verdict is {verdict.label}: ")
     assert remedy is None
