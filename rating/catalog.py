@@ -53,10 +53,10 @@ class Subscriptions:
 
 @dataclass(frozen=True, slots=True)
 class Products:
-    """All product versions: `first_charge` has one entry per product and one more; None in `sources` means every source.
+    """All product versions: `first_charge` has one entry per product and one more.
 
-    `charged` (products, sources + 1) says whether a product charges a source of `source_lookup`; the last column
-    (-1) stands for every source that no product names.
+    None in `sources` means every source. `charged` (products, sources + 1) says whether a product charges a source of
+    `source_lookup`; the last column (-1) stands for every source that no product names.
     """
 
     ids: tuple[str, ...]
@@ -72,8 +72,8 @@ class Products:
 class Charges:
     """All charges of all products, grouped by product.
 
-    `program` is the row of `programs`; `aggregations` has the meters' words. `hashes` (n, 2) uint64 stay the same as long
-    as product version and charge keep their ids.
+    `program` is the row of `programs`; `aggregations` has the meters' words. `hashes` (n, 2) uint64 stay the same as
+    long as product version and charge keep their ids.
     """
 
     ids: tuple[str, ...]
@@ -189,7 +189,9 @@ def _charges(products: Sequence[Product], expanded: Sequence[Sequence[ExpandedCh
         programs=programs,
         multiplied=np.array(multiplied, np.bool_),
         hashes=_stable_hashes(
-            f"{product.reference}\n{charge.id}" for product, own in zip(products, expanded, strict=True) for charge in own
+            f"{product.reference}\n{charge.id}"
+            for product, own in zip(products, expanded, strict=True)
+            for charge in own
         ),
         prices=compile_prices([charge.price for charge in charges], multiplied),
     )
@@ -278,11 +280,10 @@ def _effective_ends(catalog: Catalog, product: Index, start: Times, clocks: Peri
 
 
 def _cancellation(entry: Subscription, product: Product, row: int, clocks: PeriodClocks) -> int:
-    """When a cancellation takes effect: at once where the product allows it, else at the end of its settlement period."""
+    """When a cancellation takes effect: at once where the product allows it, else at the end of its period."""
     assert entry.cancelled_at is not None
     cancelled_at = microseconds(entry.cancelled_at)
     if product.immediate_cancellation:
         return cancelled_at
     _, _, end = clocks.periods_of(np.array([row]), np.array([cancelled_at]))
     return int(end[0])
-

@@ -5,7 +5,8 @@ whole buckets leave once they are older than the lateness. Budget: 22 bytes per 
 so it has no snapshot: an event met again at its own position is itself and no duplicate, which makes a replay harmless.
 
 >>> index = DuplicateIndex(lateness=None)
->>> seen = Sightings(hash_identities(pl.Series(["e1", "e2", "e1"]), pl.Series(["api"] * 3)), np.arange(3), np.zeros(3, np.int64))
+>>> identities = hash_identities(pl.Series(["e1", "e2", "e1"]), pl.Series(["api"] * 3))
+>>> seen = Sightings(identities, np.arange(3), np.zeros(3, np.int64))
 >>> index.repeats(seen).tolist()
 [False, False, True]
 """
@@ -49,7 +50,7 @@ def pack_positions(partition: int, offsets: Index) -> Index:
 
 @dataclass(frozen=True, slots=True)
 class Sightings:
-    """Events as the index sees them, in order of arrival: identity hashes, packed positions, record times (microseconds)."""
+    """Events as the index sees them, in order of arrival: identity hashes, packed positions, clocks (microseconds)."""
 
     identity: Wide
     position: Index
@@ -143,7 +144,8 @@ class DuplicateIndex:
 
     def look(self, events: Sightings) -> tuple[Mask, Mask]:
         """Where the identity was first seen at another position (remembered, or earlier among these events), and where
-        it is remembered at this very position."""
+        it is remembered at this very position.
+        """
         repeated = self._repeats_within(events)
         held = np.zeros(len(repeated), np.bool_)
         suspects = np.flatnonzero(self._filter.may_hold(events.identity))

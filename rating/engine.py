@@ -24,7 +24,18 @@ from rating.state import GroupState
 from rating.wide import Wide
 from schemas.verdicts import Verdict
 
-__all__ = ["Admitted", "GroupState", "LaneState", "Outcome", "Rated", "RatingSettings", "Share", "admit", "assemble", "rate"]
+__all__ = [
+    "Admitted",
+    "GroupState",
+    "LaneState",
+    "Outcome",
+    "Rated",
+    "RatingSettings",
+    "Share",
+    "admit",
+    "assemble",
+    "rate",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +49,9 @@ class RatingSettings:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One key group's part of a batch, in the order of the log: events still to be rated, and what charges measure of them.
+    """One key group's part of a batch, in the order of the log: events to be rated, and what charges measure of them.
 
-    `events` has the columns of `measures.event_columns`; `identity` (n, 2) uint64; `pairs.event` counts within the share.
+    `events` has the columns of `measures.event_columns`; `identity` is (n, 2) uint64; `pairs.event` counts within it.
     """
 
     partition: int
@@ -170,9 +181,7 @@ def _not_applied(state: GroupState, share: Share) -> Share:
     first = int(np.searchsorted(offsets, applied, side="right"))
     kept = share.pairs.event >= first
     place = np.arange(len(offsets))
-    return Share(
-        share.partition, share.events[first:], share.identity[first:], share.pairs.take(kept).at(place, first)
-    )
+    return Share(share.partition, share.events[first:], share.identity[first:], share.pairs.take(kept).at(place, first))
 
 
 def assemble(rated: Sequence[Rated], catalog: CompiledCatalog) -> Outcome:

@@ -1,7 +1,7 @@
 """Running usage of a share: each pair folded into its counter by its meter's aggregation, with the bounds kept.
 
-The rule: an event whose usage would pass what 38 digits can price is left out whole, and everything else is as if it had
-never come.
+The rule: an event whose usage would pass what 38 digits can price is left out whole, and everything else is as if it
+had never come.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from rating import wide
 from rating.catalog import CompiledCatalog
 from rating.dedupe import Sightings
 from rating.measures import Pairs
+from rating.money import ONE_UNIT, divide_half_away
 from rating.periods import Times
 from rating.prices import Index
-from rating.slices import ONE_UNIT, divide_half_away
 from rating.state import GroupState
 from rating.usage import Counters, Fold, Segments, fold_averages, fold_greatest, fold_latest, fold_sums, running_sums
 from rating.wide import Wide
@@ -27,7 +27,7 @@ _ELSEWHERE = -1
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """Per pair, wide micros: usage `before` and `after`; `weighted_before` is None where the catalog has no multiplier."""
+    """Per pair, wide micros: usage `before` and `after`; `weighted_before` is None without multipliers."""
 
     before: Wide
     after: Wide
@@ -68,9 +68,7 @@ def fold(state: GroupState, pairs: Pairs, event_time: Times, catalog: CompiledCa
     return folded, beyond
 
 
-def _fold_all(
-    state: GroupState, pairs: Pairs, event_time: Times, catalog: CompiledCatalog
-) -> tuple[_Kept, Folded]:
+def _fold_all(state: GroupState, pairs: Pairs, event_time: Times, catalog: CompiledCatalog) -> tuple[_Kept, Folded]:
     segments = Segments.of(pairs.key)
     slots = state.counters.slots_of(segments.keys)
     kept = _Kept.of(state.counters, slots)

@@ -7,17 +7,16 @@ one event and one charge that meters it.
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from rating import wide
 from rating.batch import DecodedBatch
 from rating.catalog import CompiledCatalog
 from rating.meters import Elements, Reading, read
+from rating.money import ONE
 from rating.periods import Times
 from rating.prices import Index, Mask
 from rating.resolve import Resolved
-from rating.slices import ONE
 from rating.wide import Wide
 from schemas.verdicts import Reason, Verdict
 
@@ -32,10 +31,10 @@ _CHARGE_ODD, _SUBSCRIPTION_ODD, _PERIOD_ODD = (
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """One row per event and charge that meters it, in the order of the events and, within one, of the product's charges.
+    """One row per event and charge that meters it, in the order of the events and, within one, of its charges.
 
-    `event` is the row of the event, `charge` that of the charge, `key` the counter. `quantity` (wide micros) is what the
-    event brings. `multiplier` (wide micros) and `value` (the identity of a unique meter's value) are None where no
+    `event` is the row of the event, `charge` that of the charge, `key` the counter. `quantity` (wide micros) is what
+    the event brings. `multiplier` (wide micros) and `value` (the identity of a unique meter's value) are None where no
     charge of the catalog has any. `period_start`, `period_end` are microseconds UTC.
     """
 
@@ -176,14 +175,15 @@ def _taken(reading: Reading, metered: Mask) -> Reading:
 
 def _decide(resolved: Resolved, catalog: CompiledCatalog, charged: Index, event: Index, reading: Reading) -> Mask:
     """Blocked, trial and exempt events; gives the pairs that go on: those of events to be rated or on trial."""
-    height = len(resolved.verdict)
     known = resolved.subscription >= 0
     owner = np.where(known, resolved.subscription, 0)
     columns = catalog.subscriptions
     moment = resolved.event_time
     if known.any():
         inactive = known & ((moment < columns.start[owner]) | (moment >= columns.end[owner]))
-        resolved.decide(inactive, Verdict.BLOCKED, Reason.NOT_ACTIVE, "its time lies outside the life of its subscription")
+        resolved.decide(
+            inactive, Verdict.BLOCKED, Reason.NOT_ACTIVE, "its time lies outside the life of its subscription"
+        )
         trial = known & (moment < columns.trial_end[owner]) & (resolved.verdict == 0)
         resolved.verdict[trial] = Verdict.TRIAL
     _exempt(resolved, charged, event, reading)

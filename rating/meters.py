@@ -15,8 +15,8 @@ import polars as pl
 import xxhash
 
 from rating.expressions import Expression
+from rating.money import ONE, ONE_UNIT, divide_half_away
 from rating.prices import MULTIPLIER_BOUND, Index, Mask
-from rating.slices import ONE, ONE_UNIT, divide_half_away
 from schemas.decimals import QUANTITY_INTEGER_DIGITS, QUANTITY_SCALE, parse_quantity
 
 Element = tuple[str, Literal["number", "text"]]
@@ -253,9 +253,14 @@ def _multiplier(
         value = rule.value.evaluate(elements.columns_for(rule.value, rows), height)
         bounded = (value.values.abs() < MULTIPLIER_BOUND * ONE).fill_null(value=False) & ~value.inexact
         _note_faults(
-            applies & ~bounded.to_numpy(), metered, faults, "a multiplier is missing, or not below 1,000,000 with 6 digits"
+            applies & ~bounded.to_numpy(),
+            metered,
+            faults,
+            "a multiplier is missing, or not below 1,000,000 with 6 digits",
         )
-        factor = value.values.zip_with(bounded & pl.Series(applies), pl.repeat(ONE, height, dtype=pl.Int128, eager=True))
+        factor = value.values.zip_with(
+            bounded & pl.Series(applies), pl.repeat(ONE, height, dtype=pl.Int128, eager=True)
+        )
         exact = product * factor
         fits = ((exact % ONE_UNIT) == 0) & (exact.abs() < MULTIPLIER_BOUND * ONE * ONE)
         _note_faults(~fits.to_numpy(), metered, faults, "the product of the multipliers has more than 6 + 6 digits")

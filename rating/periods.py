@@ -1,8 +1,8 @@
 """Settlement periods: which one holds a moment, for whole columns of subscriptions and moments.
 
 Periods are half-open and counted from the subscription's start, its anchor. Days, weeks, months, quarters and years run
-on the wall clock of the organization's zone, minutes in UTC; months are counted from the anchor and clamped to the month's end. A wall
-time that a zone skips moves forward by the gap; one that occurs twice is the first.
+on the wall clock of the organization's zone, minutes in UTC; months are counted from the anchor and clamped to the
+month's end. A wall time that a zone skips moves forward by the gap; one that occurs twice is the first.
 
 >>> clocks = PeriodClocks.of([PeriodClock("month", 1, parse("2026-01-31T00:00:00Z"), "UTC")])
 >>> number, start, end = clocks.periods_of(np.array([0]), np.array([parse("2026-03-15T12:00:00Z")]))
@@ -220,4 +220,3 @@ def _gap(local: pl.Series, zone: str) -> pl.Series:
     before, after = (_located(around[name], zone) for name in ("before", "after"))
     elapsed = after.dt.convert_time_zone("UTC") - before.dt.convert_time_zone("UTC")
     return (around["after"] - around["before"]) - elapsed
-

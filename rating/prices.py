@@ -4,7 +4,8 @@ Zone 0 of a charge is free: usage below zero and the included usage. Zone n is t
 A usage lies in zone n when lower < usage <= upper (semantics 2), so a bound itself belongs to the zone below it.
 
 >>> from schemas.prices import GraduatedPrice, Tier
->>> table = compile_prices([GraduatedPrice(tiers=(Tier(up_to="100", unit_price="0.10"), Tier(unit_price="0.05")))], [False])
+>>> tiers = Tier(up_to="100", unit_price="0.10"), Tier(unit_price="0.05")
+>>> table = compile_prices([GraduatedPrice(tiers=tiers)], [False])
 >>> usage = pl.Series([0, 100_000_000, 100_000_001], dtype=pl.Int128)
 >>> table.zones_of(np.zeros(3, np.int64), usage).tolist()
 [0, 1, 2]
@@ -77,7 +78,8 @@ class PriceTable:
     """The prices of all charges as columns; row i of the zone columns is a zone, grouped by charge.
 
     `first_zone` has one entry per charge and one more; `mode` (int64), `per_event`, `multiplied` (bool) and
-    `usage_limit` have one entry per charge. Zone columns are Polars Int128; `lower` of zone 0 and `upper` of the last are beyond any usage.
+    `usage_limit` have one entry per charge. Zone columns are Polars Int128; `lower` of zone 0 and `upper` of the last
+    are beyond any usage.
     """
 
     first_zone: Index

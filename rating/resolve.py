@@ -1,8 +1,8 @@
 """Whose usage is it, and when: subscription, times, lateness, for the records of one lane in the order of the log.
 
-A lane is one input partition. It has one clock that never goes back: the greatest record time read so far, or, for files,
-the greatest event time. Lateness is measured against it. The lane also knows the credentials that its events have named
-under a subscription before the catalog did (semantics 7).
+A lane is one input partition. It has one clock that never goes back: the greatest record time read so far, or, for
+files, the greatest event time. Lateness is measured against it. The lane also knows the credentials that its events
+have named under a subscription before the catalog did (semantics 7).
 """
 
 from collections.abc import Callable
@@ -22,6 +22,9 @@ from schemas.verdicts import Reason, Verdict
 NONE_YET = np.iinfo(np.int64).min
 _SNAPSHOT_VERSION = 1
 _NOBODY = -1
+_AHEAD = "its time lies further ahead of its record than the skew allows"
+_BEHIND = "its time lies further back than the lateness; see `ratemill backfill`"
+_TIMELESS = "it has no `time`, and no record before it has one to stand in"
 
 
 class _LaneSnapshot(msgspec.Struct, array_like=True):
@@ -88,10 +91,14 @@ def resolve(
     resolved = _with_times(lane, batch)
     if batch.record_times is not None and skew is not None:
         ahead = resolved.event_time > batch.record_times + skew
-        resolved.decide(ahead, Verdict.REJECTED, Reason.SKEW, "its time lies further ahead of its record than the skew allows")
+        resolved.decide(
+            ahead, Verdict.REJECTED, Reason.SKEW, "its time lies further ahead of its record than the skew allows"
+        )
     if lateness is not None:
         late = resolved.record_time - resolved.event_time > lateness
-        resolved.decide(late, Verdict.LATE, Reason.LATENESS, "its time lies further back than the lateness; see `ratemill backfill`")
+        resolved.decide(
+            late, Verdict.LATE, Reason.LATENESS, "its time lies further back than the lateness; see `ratemill backfill`"
+        )
     _find_subscriptions(lane, batch, resolved, catalog)
     return lane, resolved
 
@@ -109,7 +116,9 @@ def _with_times(lane: LaneState, batch: DecodedBatch) -> Resolved:
     )
     _take_over_refusals(events, resolved)
     timeless = resolved.event_time == NONE_YET
-    resolved.decide(timeless, Verdict.REJECTED, Reason.BAD_TIME, "it has no `time`, and no record before it has one to stand in")
+    resolved.decide(
+        timeless, Verdict.REJECTED, Reason.BAD_TIME, "it has no `time`, and no record before it has one to stand in"
+    )
     if height:
         lane.latest_time = int(clock[-1])
     return resolved
@@ -124,16 +133,17 @@ def _take_over_refusals(events: pl.DataFrame, resolved: Resolved) -> None:
         resolved.detail[row] = events["reason_detail"][row]
 
 
-def _find_subscriptions(
-    lane: LaneState, batch: DecodedBatch, resolved: Resolved, catalog: CompiledCatalog
-) -> None:
+def _find_subscriptions(lane: LaneState, batch: DecodedBatch, resolved: Resolved, catalog: CompiledCatalog) -> None:
     events = batch.events
     found = catalog.subscription_lookup.rows_of(events["subscription_id"])
     resolved.subscription[:] = found
     stated = events["subscription_id"].is_not_null().to_numpy()
     open_rows = resolved.verdict != Verdict.REJECTED
     resolved.decide(
-        stated & (found < 0) & open_rows, Verdict.PARKED, Reason.UNKNOWN_SUBSCRIPTION, "no such subscription in the catalog"
+        stated & (found < 0) & open_rows,
+        Verdict.PARKED,
+        Reason.UNKNOWN_SUBSCRIPTION,
+        "no such subscription in the catalog",
     )
     credentialed = events["credential_id"].is_not_null().to_numpy()
     if credentialed.any():

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from rating import wide
 from rating.catalog import CompiledCatalog
 from rating.fold import Folded
+from rating.lines import lines_of
 from rating.measures import Pairs
 from rating.periods import ENDLESS, Times
 from rating.prices import Index, Mask
-from rating.slices import LineKind, Usage, lines_of
+from rating.slices import LineKind, Usage
 from schemas.decimals import AMOUNT_SCALE, PRICE_SCALE, QUANTITY_SCALE
 from schemas.ledger import EVENTS, LINE_ITEMS, polars_schema
 from schemas.verdicts import Reason, Verdict
@@ -125,7 +125,9 @@ def outcome(rated: Sequence[Rated], catalog: CompiledCatalog) -> Outcome:
     if not filled:
         return Outcome(pl.DataFrame(schema=_EVENT_ROWS), pl.DataFrame(schema=_LINE_ROWS))
     events = _event_rows(
-        pl.concat([share.events.with_columns(pl.lit(share.partition, pl.Int32).alias("partition")) for share in filled]),
+        pl.concat(
+            [share.events.with_columns(pl.lit(share.partition, pl.Int32).alias("partition")) for share in filled]
+        ),
         catalog,
     )
     starts = np.cumsum([0, *(len(share.events) for share in filled)])
@@ -135,18 +137,17 @@ def outcome(rated: Sequence[Rated], catalog: CompiledCatalog) -> Outcome:
     return Outcome(events, _line_rows(paired, events, catalog))
 
 
-def _line_rows(
-    paired: Sequence[tuple[Rated, int]], events: pl.DataFrame, catalog: CompiledCatalog
-) -> pl.DataFrame:
+def _line_rows(paired: Sequence[tuple[Rated, int]], events: pl.DataFrame, catalog: CompiledCatalog) -> pl.DataFrame:
     event = np.concatenate([share.pairs.event + start for share, start in paired])
     charge = np.concatenate([share.pairs.charge for share, _ in paired])
     lines = lines_of(_usage([share for share, _ in paired], charge, events, event), catalog.charges.prices)
     pair = lines["pair"].to_numpy()
-    periods = [np.concatenate([getattr(share.pairs, name) for share, _ in paired]) for name in ("period_start", "period_end")]
+    start = np.concatenate([share.pairs.period_start for share, _ in paired])
+    end = np.concatenate([share.pairs.period_end for share, _ in paired])
     own = events.select(_OF_EVENT)
     if len(pair) != len(events) or (event[pair] != np.arange(len(events))).any():
         own = own[pl.Series(event[pair].astype(np.uint32))]
-    return _named(lines, own, _numbers_within(event[pair]), charge[pair], periods[0][pair], periods[1][pair], catalog)
+    return _named(lines, own, _numbers_within(event[pair]), charge[pair], start[pair], end[pair], catalog)
 
 
 def _usage(shares: Sequence[Rated], charge: Index, events: pl.DataFrame, event: Index) -> Usage:
@@ -160,7 +161,12 @@ def _usage(shares: Sequence[Rated], charge: Index, events: pl.DataFrame, event: 
         return Usage(charge, before, after, trial)
     assert len(multipliers) == len(weighted) == len(shares), "either all shares have multipliers or none"
     return Usage(
-        charge, before, after, trial, wide.to_series(np.concatenate(multipliers)), wide.to_series(np.concatenate(weighted))
+        charge,
+        before,
+        after,
+        trial,
+        wide.to_series(np.concatenate(multipliers)),
+        wide.to_series(np.concatenate(weighted)),
     )
 
 

@@ -39,7 +39,7 @@ class _Snapshot(msgspec.Struct, array_like=True):
 
 @dataclass(slots=True)
 class GroupState:
-    """One key group. `applied`: input partition to the last offset applied. `values`: identities of unique values met."""
+    """One key group. `applied`: input partition to last offset applied. `values`: identities of unique values met."""
 
     key_group: int
     counters: Counters
@@ -100,7 +100,7 @@ class GroupState:
 
 
 def _frame(counters: Counters, catalog: CompiledCatalog) -> pl.DataFrame:
-    """Counters as a table: subscription, charge (row in the catalog), period, usage; further columns only where used."""
+    """Counters as a table: subscription, charge (row of the catalog), period, usage; other columns only where used."""
     owner, charge = _parts(counters.keys, catalog)
     slots = counters.slots
     columns = {

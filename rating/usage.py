@@ -1,7 +1,7 @@
 """Running usage: what every counter stood at before and after each event, and the counters themselves.
 
-A counter is a subscription, a charge and a settlement period. Owns the six aggregations; the rule: folding events one by
-one or in batches, in whatever split, gives the same usage. Columns are `wide` (n, 2) micros unless said otherwise.
+A counter is a subscription, a charge and a settlement period. Owns the six aggregations; the rule: folding events one
+by one or in batches, in whatever split, gives the same usage. Columns are `wide` (n, 2) micros unless said otherwise.
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ import numpy.typing as npt
 import polars as pl
 
 from rating import wide
+from rating.money import divide_half_away
 from rating.prices import Index
-from rating.slices import divide_half_away
 from rating.wide import Wide
 
 Keys = npt.NDArray[np.int64]

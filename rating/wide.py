@@ -37,7 +37,7 @@ def from_integers(values: Iterable[int]) -> Wide:
 def to_integers(column: Wide) -> list[int]:
     """The column as Python integers."""
     low, high = column[:, 0].tolist(), high_limb(column).tolist()
-    return [(h << 64) + l for h, l in zip(high, low, strict=True)]
+    return [(upper << 64) + lower for upper, lower in zip(high, low, strict=True)]
 
 
 def from_small(column: npt.NDArray[np.int64]) -> Wide:

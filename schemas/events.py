@@ -49,15 +49,15 @@ class Refused(msgspec.Struct, frozen=True):
 
 _LONGEST_TIME = 128
 _any_json = msgspec.json.Decoder(dict[str, Any], float_hook=str)
-_RFC3339 = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
-)
+_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
 def examine(record: bytes) -> Refused:
     """The first reason, in the order of `Reason`, why this record is no event; the batch path could not take it."""
     if len(record) > RECORD_BYTES_LIMIT:
-        return _refuse(Reason.TOO_LARGE, f"the record has {len(record)} bytes, at most {RECORD_BYTES_LIMIT} are allowed")
+        return _refuse(
+            Reason.TOO_LARGE, f"the record has {len(record)} bytes, at most {RECORD_BYTES_LIMIT} are allowed"
+        )
     try:
         content = _any_json.decode(record)
         record.decode()
@@ -68,7 +68,9 @@ def examine(record: bytes) -> Refused:
 
 def _refuse(reason: Reason, detail: str, content: dict[str, Any] | None = None) -> Refused:
     content = content or {}
-    texts = {name: content[name] for name in (*IDENTITY_ATTRIBUTES, *OWNER_ATTRIBUTES) if _is_attribute(content.get(name))}
+    texts = {
+        name: content[name] for name in (*IDENTITY_ATTRIBUTES, *OWNER_ATTRIBUTES) if _is_attribute(content.get(name))
+    }
     return Refused(reason, detail, WireEvent(**{"id": "", "source": "", **texts}))
 
 
@@ -77,7 +79,9 @@ def _examine_attributes(content: dict[str, Any]) -> Refused:
         if content.get(name) is None:
             return _refuse(missing, f"`{name}` is missing; every event needs one", content)
     if all(content.get(name) is None for name in OWNER_ATTRIBUTES):
-        return _refuse(Reason.MISSING_SUBJECT, "one of subscription, credential, subscriber, organization is needed", content)
+        return _refuse(
+            Reason.MISSING_SUBJECT, "one of subscription, credential, subscriber, organization is needed", content
+        )
     for name in (*IDENTITY_ATTRIBUTES, *OWNER_ATTRIBUTES):
         if content.get(name) is not None and not _is_attribute(content[name]):
             return _refuse(Reason.BAD_ATTRIBUTE, f"`{name}` {attribute_fault(content[name])}", content)

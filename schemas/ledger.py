@@ -1,6 +1,7 @@
 """The ledger's tables: one explicit Arrow schema each, with a version in its metadata (contracts 4).
 
-Decimals are DECIMAL(38, s): quantities and usages s = 6, unit prices s = 12, amounts s = 18. Times are microseconds, UTC.
+Decimals are DECIMAL(38, s): quantities and usages s = 6, unit prices s = 12, amounts s = 18. Times are microseconds
+in UTC.
 """
 
 import polars as pl

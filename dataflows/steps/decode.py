@@ -288,7 +288,7 @@ def _mark_refused(frame: pl.DataFrame, records: _Records) -> pl.DataFrame:
 
 
 def _as_came(record: bytes) -> str:
-    """The record as JSON text, so that nothing of it is lost: {"record": text} or, if it is not UTF-8, {"record_hex"}."""
+    """The record as JSON text, so that nothing of it is lost: {"record"}, or {"record_hex"} where it is not UTF-8."""
     try:
         return msgspec.json.encode({"record": record.decode()}).decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""RFC 3339 texts to microseconds, a column at a time; what is not in the usual form goes to the exact parser one by one."""
+"""RFC 3339 texts to microseconds, a column at a time; texts of an unusual form go to the exact parser one by one."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ _LENGTHS = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 
 
 def parse_times(texts: Sequence[str | None]) -> Times:
-    """Microseconds since 1970 UTC, shape (n,), dtype int64; ABSENT for None, UNREADABLE for what is no RFC 3339 time."""
+    """Microseconds since 1970 UTC, shape (n,), int64; ABSENT for None, UNREADABLE for what is no RFC 3339 time."""
     try:
         lengths = set(map(len, texts))  # type: ignore[arg-type]
     except TypeError:
