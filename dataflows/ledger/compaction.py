@@ -22,7 +22,7 @@ class Housekeeping:
     Replaced files stay for `replaced_files_grace` seconds, for statements that began before and still read them.
     """
 
-    merge_files: int = 16
+    merge_files: int = 8
     merged_rows_limit: int = 2_000_000
     replaced_files_grace: float = 900.0
 
@@ -42,7 +42,8 @@ def plan_compaction(live: list[PublishedFile], keeping: Housekeeping) -> list[Pu
 def merge(folder: LedgerFolder, writer: int, files: list[PublishedFile]) -> PublishedFile:
     """Write one file with the rows of `files` beside them; no manifest names it yet."""
     table, first, last = files[0].table, files[0].sequence_first, files[-1].sequence_last
-    name = file_name(table, writer, first, last)
+    level = files[0].level + 1
+    name = file_name(table, writer, first, last, level)
     merged = TableFile(table, folder.pending / name, compact=True)
     for file in files:
         merged.append_arrow(pq.read_table(folder.table(table) / file.name, partitioning=None))
@@ -50,4 +51,4 @@ def merge(folder: LedgerFolder, writer: int, files: list[PublishedFile]) -> Publ
     assert merged.rows == sum(file.rows for file in files), f"merging lost rows of {name}"
     merged.path.replace(folder.table(table) / name)
     sync(folder.table(table))
-    return PublishedFile(table, name, merged.rows, first, last, level=files[0].level + 1)
+    return PublishedFile(table, name, merged.rows, first, last, level)

@@ -94,8 +94,8 @@ def _make_places(folder: LedgerFolder, writers: int) -> None:
             replace_file(folder.manifest(writer), b"[]")
     for name, schema in TABLES.items():
         folder.table(name).mkdir(exist_ok=True)
-        # Sorts before every other name: readers take a table's types from it, also while it has no rows.
-        empty = folder.table(name) / "0-schema.parquet"
+        # Gives readers the types of a table without rows. Sorts last: DuckDB guesses a table's size by its first file.
+        empty = folder.table(name) / "zz-schema.parquet"
         if not empty.exists():
             aside = folder.pending / f"{name}-schema.parquet"
             pq.write_table(schema.empty_table(), aside)
@@ -154,7 +154,8 @@ def os_reason(error: OSError) -> str:
     """Why the operating system refused, with the file's name."""
     # pyarrow raises OSError without an errno, and only its text tells.
     if error.errno is None:
-        return str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0]
+        return reason[:1].lower() + reason[1:]
     name = f" ({error.filename})" if error.filename else ""
     return f"{os.strerror(error.errno).lower()}{name}"
 

@@ -24,7 +24,10 @@ PUBLICATION_MARGIN = 100_000
 
 
 class PublishedFile(msgspec.Struct, frozen=True, kw_only=False):
-    """One file of one table: the commits it holds (first and last sequence) and the statements that may see it."""
+    """One file of one table: the commits it holds (first and last sequence) and the statements that may see it.
+
+    Statements begun before `complete_since` can no longer be answered: files that they need have been removed.
+    """
 
     table: str
     name: str
@@ -34,6 +37,7 @@ class PublishedFile(msgspec.Struct, frozen=True, kw_only=False):
     level: int = 0
     visible_from: int = 0
     visible_until: int | None = None
+    complete_since: int = 0
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -66,24 +70,30 @@ class Manifest(msgspec.Struct, frozen=True):
 
         A clock that was set back must not hide what is already published: nothing is stamped later than `moment`.
         """
+        since = max((file.complete_since for file in self.files), default=0)
         kept = [
             msgspec.structs.replace(
                 file,
                 visible_from=min(file.visible_from, moment),
                 visible_until=moment if file.name in old else _earlier(file.visible_until, moment),
+                complete_since=min(file.complete_since, moment),
             )
             for file in self.files
         ]
-        return Manifest(kept + [msgspec.structs.replace(file, visible_from=moment) for file in new])
+        since = min(since, moment)
+        return Manifest(
+            kept + [msgspec.structs.replace(file, visible_from=moment, complete_since=since) for file in new]
+        )
 
     def without_expired(self, moment: int) -> tuple["Manifest", list[PublishedFile]]:
         """The manifest without the files replaced before `moment`, and those files.
 
-        What stands since before then is visible from the beginning, lest a clock set back hide it with its parts gone.
+        The rest says since when it is complete, so that an older statement fails rather than miss rows.
         """
         expired = [file for file in self.files if file.visible_until is not None and file.visible_until <= moment]
+        since = max((file.visible_until or 0 for file in expired), default=0)
         kept = [
-            msgspec.structs.replace(file, visible_from=0) if file.visible_from <= moment else file
+            msgspec.structs.replace(file, complete_since=max(file.complete_since, since))
             for file in self.files
             if file not in expired
         ]

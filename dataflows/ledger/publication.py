@@ -12,11 +12,17 @@ from dataflows.ledger.folder import LedgerFolder, sync
 from dataflows.ledger.manifest import Manifest, PublishedFile
 from schemas.ledger import TABLES
 
+_LEVELS = 100
 
-def file_name(table: str, writer: int, sequence_first: int, sequence_last: int | None = None) -> str:
-    """The name of the file with a table's rows of these commits of a writer."""
+
+def file_name(table: str, writer: int, sequence_first: int, sequence_last: int | None = None, level: int = 0) -> str:
+    """The name of the file with a table's rows of these commits of a writer.
+
+    Files of a higher level sort first, so the first name of all is never one that is about to be removed: DuckDB opens
+    the first file when it plans a statement.
+    """
     last = sequence_first if sequence_last is None else sequence_last
-    return f"{table}-w{writer}-{sequence_first:010d}-{last:010d}.parquet"
+    return f"{table}-{_LEVELS - 1 - level:02d}-w{writer}-{sequence_first:010d}-{last:010d}.parquet"
 
 
 def make_public(folder: LedgerFolder, writer: int, sequence: int) -> list[PublishedFile]:
@@ -69,14 +75,20 @@ def _remove_unknown(folder: LedgerFolder, writer: int, state: Manifest) -> None:
     known = {file.name for file in state.files}
     for table in TABLES:
         for place in (folder.pending, folder.table(table)):
-            for path in place.glob(f"{table}-w{writer}-*"):
+            for path in place.glob(f"{table}-??-w{writer}-*"):
                 if path.name not in known:
                     path.unlink()
 
 
 def store_without_expired(folder: LedgerFolder, writer: int, state: Manifest, grace: int) -> Manifest:
-    """Store the manifest without files replaced more than `grace` microseconds ago, then delete those files."""
-    state, expired = state.without_expired(manifest.now() - grace)
+    """Store the manifest without files replaced more than `grace` microseconds ago, then delete those files.
+
+    They go together once the oldest has waited for twice the grace: a statement that listed a file just before it is
+    deleted may fail, and that should seldom be possible. See docs/decisions/0010-manifest-and-publication.md.
+    """
+    moment = manifest.now()
+    due = any(file.visible_until is not None and file.visible_until <= moment - 2 * grace for file in state.files)
+    state, expired = state.without_expired(moment - grace) if due else (state, [])
     manifest.store(folder.manifest(writer), state)
     for file in expired:
         (folder.table(file.table) / file.name).unlink(missing_ok=True)

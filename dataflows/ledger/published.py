@@ -1,7 +1,8 @@
 """Reading what is published and nothing else, in SQL for DuckDB and as files for us.
 
 A statement sees the state of the ledger at its own start. DuckDB expands the file pattern after that moment and reads
-the manifest later still; both only ever hold more than the state needs, and the filter takes exactly that state.
+the manifest later still; both only ever hold more than the state needs, and the filter takes exactly that state. The
+list is one value, so that DuckDB builds the join on it and opens no file that is not in it (up to 50 files).
 """
 
 from collections.abc import Iterator
@@ -16,15 +17,20 @@ from schemas.ledger import TABLES
 
 _COLUMNS = (
     "{'table': 'VARCHAR', 'name': 'VARCHAR', 'rows': 'BIGINT', 'sequence_first': 'BIGINT', 'sequence_last': 'BIGINT',"
-    " 'level': 'INTEGER', 'visible_from': 'BIGINT', 'visible_until': 'BIGINT'}"
+    " 'level': 'INTEGER', 'visible_from': 'BIGINT', 'visible_until': 'BIGINT',"
+    " 'complete_since': 'BIGINT'}"
 )
 _STATEMENT = """\
 SELECT * FROM read_parquet({pattern})
 WHERE filename IN (
-    SELECT {folder} || name FROM read_json({manifests}, format = 'array', columns = {columns})
-    WHERE "table" = {table}
-        AND visible_from <= epoch_us(transaction_timestamp())
-        AND (visible_until IS NULL OR epoch_us(transaction_timestamp()) < visible_until)
+    SELECT unnest((
+        SELECT list({folder} || name) FROM read_json({manifests}, format = 'array', columns = {columns})
+        WHERE "table" = {table}
+            AND visible_from <= epoch_us(transaction_timestamp())
+            AND (visible_until IS NULL OR epoch_us(transaction_timestamp()) < visible_until)
+            AND CASE WHEN epoch_us(transaction_timestamp()) < complete_since
+                THEN error('the statement or transaction began too long ago: run it again') ELSE true END
+    ))
 )"""
 
 

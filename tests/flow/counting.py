@@ -1,8 +1,8 @@
 """A bare Bytewax flow that counts items per key, with nothing of ours in it: the engine as it comes.
 
 Usage: python -m tests.flow.counting STORE COUNTS_FILE SECONDS_IDLE ITEMS
-The source stays idle for the given time after it starts, as one does that connects; then it emits ITEMS numbers, each to
-one of 64 keys whose states are large, so that writing their snapshots takes a while. At its end the counts are written.
+The source stays idle for the given time after it starts, as one does that connects; then it emits ITEMS numbers, each
+to one of 64 keys whose states are large, so that writing their snapshots takes long. At its end it writes the counts.
 """
 
 import json

@@ -9,7 +9,7 @@ from tests.flow.world import World
 
 ROOT = Path(__file__).resolve().parents[2]
 # Many small commits and merges, so that a kill may meet each of them.
-BUSY = Settings(batch_records=500, epoch_seconds=0.02, merge_files=3, replaced_files_seconds=0.5)
+BUSY = Settings(batch_records=500, epoch_seconds=0.02, merge_files=3, replaced_files_seconds=2)
 
 
 def start(

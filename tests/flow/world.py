@@ -17,6 +17,7 @@ from rating.catalog import CompiledCatalog, compile_catalog
 
 SUBSCRIPTIONS_PER_FILE = 40
 FILES = 3
+_START = '"2026-11-01T00:00:00Z"'
 _PRODUCT = """\
 subscribers:
   - {email: joe@acme.example, name: Joe}
@@ -71,7 +72,7 @@ def make_world(folder: Path, events_per_file: int, files: int = FILES, seed: int
 
 def _subscriptions(files: int) -> str:
     rows = [
-        f"  - {{id: sub-{file}-{number}, product: plan@1.0.0, subscriber: joe@acme.example, start: '2026-11-01T00:00:00Z'}}"
+        f"  - {{id: sub-{file}-{number}, product: plan@1.0.0, subscriber: joe@acme.example, start: {_START}}}"
         for file in range(files)
         for number in range(SUBSCRIPTIONS_PER_FILE)
     ]
