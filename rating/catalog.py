@@ -27,6 +27,7 @@ from schemas.prices import PricingRule
 _DAY = 86_400_000_000
 _TEST_MODE_LENGTH = 3_600_000_000
 _DIGEST_BYTES = 16
+_SUMMED = ("count", "sum", "unique")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,8 @@ class Products:
 class Charges:
     """All charges of all products, grouped by product.
 
-    `program` is the row of `programs`; `aggregations` has the meters' words. `hashes` (n, 2) uint64 stay the same as
+    `program` is the row of `programs`; `aggregations` has the meters' words,
+    `summed` says which of them add up. `hashes` (n, 2) uint64 stay the same as
     long as product version and charge keep their ids.
     """
 
@@ -80,6 +82,7 @@ class Charges:
     product: Index
     price_models: tuple[str, ...]
     aggregations: npt.NDArray[np.str_]
+    summed: npt.NDArray[np.bool_]
     program: Index
     programs: tuple[Program, ...]
     multiplied: npt.NDArray[np.bool_]
@@ -185,6 +188,7 @@ def _charges(products: Sequence[Product], expanded: Sequence[Sequence[ExpandedCh
         product=np.repeat(np.arange(len(expanded)), [len(own) for own in expanded]),
         price_models=tuple(charge.price.model for charge in charges),
         aggregations=np.array([charge.meter.aggregation for charge in charges], np.str_),
+        summed=np.array([charge.meter.aggregation in _SUMMED for charge in charges], np.bool_),
         program=np.array([number[program] for program in wanted], np.int64),
         programs=programs,
         multiplied=np.array(multiplied, np.bool_),

@@ -106,8 +106,15 @@ class _Filter:
             return False
         self._held += len(identity)
         for slot, bit in self._probes(identity):
-            np.bitwise_or.at(self._bits, slot, bit)
+            self._set(slot, bit)
         return True
+
+    def _set(self, slot: Index, bit: npt.NDArray[np.uint8]) -> None:
+        """Sets the bits; where two of them fall into one byte, the one lost in a round is set in the next."""
+        while len(slot):
+            self._bits[slot] |= bit
+            lost = (self._bits[slot] & bit) == 0
+            slot, bit = slot[lost], bit[lost]
 
     def grow(self, held: int) -> None:
         """Empties the filter and gives it room for twice that many events."""

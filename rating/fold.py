@@ -21,7 +21,6 @@ from rating.state import GroupState
 from rating.usage import Counters, Fold, Segments, fold_averages, fold_greatest, fold_latest, fold_sums, running_sums
 from rating.wide import Wide
 
-_SUMMED = ("count", "sum", "unique")
 _ELSEWHERE = -1
 
 
@@ -36,16 +35,18 @@ class Folded:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What the counters of some slots held, so that a fold can be taken back."""
+    """What the counters of some slots held, so that a fold can be taken back; nothing where it cannot be needed."""
 
     slots: Index
     columns: tuple[npt.NDArray[np.generic], ...]
 
     @classmethod
     def of(cls, counters: Counters, slots: Index) -> "_Kept":
+        """What these slots hold now."""
         return cls(slots, tuple(column[slots] for column in _columns(counters)))
 
     def restore(self, counters: Counters) -> None:
+        """Gives it back to them."""
         for column, held in zip(_columns(counters), self.columns, strict=True):
             column[self.slots] = held
 
@@ -89,10 +90,10 @@ def _fold_by_aggregation(
     event_time: Times,
     catalog: CompiledCatalog,
 ) -> Fold:
-    kinds = catalog.charges.aggregations[pairs.charge]
-    summed = np.isin(kinds, _SUMMED) if len(catalog.charges.aggregations) else np.ones(0, np.bool_)
+    summed = catalog.charges.summed[pairs.charge]
     if summed.all():
         return fold_sums(counters, slots, segments, quantity)
+    kinds = catalog.charges.aggregations[pairs.charge]
     before, after = wide.zeros(len(quantity)), wide.zeros(len(quantity))
     for mask, kind in ((summed, "sum"), *((kinds == kind, kind) for kind in ("max", "latest", "average"))):
         if mask.any():

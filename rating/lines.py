@@ -21,15 +21,15 @@ def lines_of(usage: Usage, table: PriceTable) -> pl.DataFrame:
     zones = zones_of(usage, table)
     blocks = [usage_slices(usage, zones, table)]
     moved = np.flatnonzero((zones.before != zones.after) & ~usage.trial)
-    if len(moved):
+    if len(moved) and table.has_volume:
         blocks.append(_reprice_lines(usage, zones, table, moved))
-        if table.has_flat:
-            blocks.append(_flat_lines(usage, zones, table, moved))
+    if len(moved) and table.has_flat:
+        blocks.append(_flat_lines(usage, zones, table, moved))
     lines = _with_multiplier(pl.concat(blocks), usage) if usage.multiplier is not None else pl.concat(blocks)
     per_event = np.flatnonzero(table.per_event[usage.charge] & ~usage.trial)
     if len(per_event):
         lines = _with_per_event_amounts(lines, usage, table, per_event)
-    if len(lines) == len(usage.charge):
+    if len(blocks) == 1 and not len(per_event):
         return lines
     order = np.argsort(lines["pair"].to_numpy() * len(LineKind) + lines["kind"].to_numpy(), kind="stable")
     return lines[order]

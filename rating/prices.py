@@ -93,6 +93,7 @@ class PriceTable:
     flat_amount: pl.Series
     package_size: pl.Series
     has_flat: bool
+    has_volume: bool
     has_packages: bool
     fixed_amount: pl.Series
     minimum_amount: pl.Series
@@ -136,6 +137,7 @@ def compile_prices(prices: Sequence[Price], multiplied: Sequence[bool]) -> Price
         flat_amount=_column(zone.flat_amount for zone in zones),
         package_size=_column(zone.package_size for zone in zones),
         has_flat=any(zone.flat_amount for zone in zones),
+        has_volume=any(price.mode == Mode.VOLUME for price in zoned),
         has_packages=any(zone.package_size for zone in zones),
         fixed_amount=_column(price.fixed_amount for price in zoned),
         minimum_amount=_column(price.minimum_amount for price in zoned),
