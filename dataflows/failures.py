@@ -9,10 +9,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO
+from functools import wraps
+from typing import IO, ParamSpec, TypeVar
 
 from dataflows.errors import RatemillError
 from dataflows.ledger.folder import LedgerFolder, os_reason
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # How SQLite, through the engine, says that the world outside failed.
 _STORE_FAILURES = (
@@ -25,6 +29,28 @@ _STORE_FAILURES = (
 )
 
 
+_PANIC = "PanicException"
+_PROBE_BYTES = 4 << 20
+SILENT = "the engine stopped without saying why; the next run goes on from the last commit"
+_noted: list[BaseException] = []
+
+
+def noted(method: Callable[P, R]) -> Callable[P, R]:
+    """Note what a callback of the engine raises: with several processes, the engine may die before it tells."""
+
+    @wraps(method)
+    def noting(*arguments: P.args, **named: P.kwargs) -> R:
+        try:
+            return method(*arguments, **named)
+        except StopIteration:
+            raise
+        except BaseException as error:
+            _noted.append(error)
+            raise
+
+    return noting
+
+
 @contextmanager
 def quiet_engine(folder: LedgerFolder) -> Iterator[None]:
     """Run the engine in the block: what it writes to standard error is kept back, its failures become RatemillError."""
@@ -35,14 +61,16 @@ def quiet_engine(folder: LedgerFolder) -> Iterator[None]:
 @contextmanager
 def plain_failures(folder: LedgerFolder, noise: Callable[[], str] = str) -> Iterator[None]:
     """Run the engine in the block: its failures become RatemillError; `noise` gives what it wrote to standard error."""
+    _noted.clear()
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic of the engine is no Exception
-        sentence = sentence_of(error, folder, noise())
+        cause = _noted[0] if _noted else error
+        sentence = sentence_of(cause, folder, noise())
         if sentence is None:
-            raise
+            raise cause from (None if cause is error else error)
         raise RatemillError(sentence) from error
 
 
@@ -55,7 +83,25 @@ def sentence_of(error: BaseException, folder: LedgerFolder, noise: str) -> str |
             return f"rating into {folder.root} stopped: {os_reason(cause)}"
     said = noise + "".join(str(cause) for cause in _causes(error))
     failure = next((failure for failure in _STORE_FAILURES if failure in said), None)
-    return None if failure is None else f"cannot write the recovery store {folder.recovery}: {failure}"
+    if failure is not None:
+        return f"cannot write the recovery store {folder.recovery}: {failure}"
+    # With several processes the engine's network dies first, and with it what the engine had to say.
+    return _fault_of_disk(folder) or SILENT if _PANIC in said or not isinstance(error, Exception) else None
+
+
+def _fault_of_disk(folder: LedgerFolder) -> str | None:
+    """Why nothing can be written now, if that is so."""
+    probe = folder.pending / "probe"
+    try:
+        with open(probe, "wb") as file:
+            file.write(bytes(_PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return f"cannot write the ledger {folder.root}: {os_reason(error)}"
+    finally:
+        probe.unlink(missing_ok=True)
+    return None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataflows.connectors.files import InputFile, is_read_to_end
 from dataflows.connectors.ledger import writer_name
 from dataflows.errors import RatemillError
+from dataflows.failures import quiet_engine
 from dataflows.ledger.commit import WriterState
 from dataflows.ledger.folder import LedgerFolder, plain_os_errors, take_lock
 from dataflows.ledger.publication import resume
@@ -27,7 +28,8 @@ _PEER_VARIABLES = ("BYTEWAX_ADDRESSES", "BYTEWAX_PROCESS_ID", "BYTEWAX_POD_NAME"
 def prepare(folder: LedgerFolder) -> list[int]:
     """Make the ledger ready for a run, or end one; gives the number of commits of each writer. Needs its lock."""
     with plain_os_errors(f"cannot write the ledger {folder.root}"):
-        make_store(folder.recovery)
+        with quiet_engine(folder):
+            make_store(folder.recovery)
         clean_store(folder.recovery)
         kept = kept_states(folder.recovery, f"{FLOW}.{LEDGER_STEP}")
         sequences = [WriterState.load(kept.get(writer_name(writer))).sequence for writer in folder.writers()]

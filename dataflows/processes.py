@@ -5,7 +5,6 @@ the ledger's lock as long as it lives, and ends when its parent does.
 """
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import msgspec
 
 from dataflows.connectors.files import InputFile
 from dataflows.errors import RatemillError
-from dataflows.failures import sentence_of
+from dataflows.failures import SILENT
 from dataflows.preparation import is_all_read, prepare
 from dataflows.rating import RatingPlan
 
@@ -27,6 +26,7 @@ _SECONDS_TO_END = 5
 _SECONDS_TO_END_ALONE = 2
 _LOOKS_PER_SECOND = 20
 SENTENCE_EXIT = 65
+KILLED = "a rating process was killed; the next run goes on from the last commit"
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -108,23 +108,20 @@ def _watch(children: list[_Child], on_look: Callable[[], None]) -> None:
 
 
 def _raise_first_failure(children: list[_Child], plan: RatingPlan) -> None:
-    """RatemillError with the sentence of a process that has one to say, else with how one ended."""
+    """What went wrong, if anything did: a sentence of a process, else its bug, else how one ended."""
     failed = [child for child in children if child.process.returncode]
-    for child in failed:
-        if child.process.returncode == SENTENCE_EXIT:
-            raise RatemillError(child.text().strip().splitlines()[-1])
-    said = "".join(child.text() for child in failed)
-    if failed and (sentence := sentence_of(Exception(), plan.folder, said)):
-        raise RatemillError(sentence)
-    # The engine's network threads of two processes that end at once may break each other after all is committed.
-    if failed:
-        prepare(plan.folder)
-        if is_all_read(plan.folder, plan.inputs):
-            return
-    for child in failed:
-        if child.process.returncode in (-signal.SIGKILL, -signal.SIGTERM):
-            raise RatemillError("a rating process was killed; the next start goes on from the last commit")
-    assert not failed, f"a rating process broke:\n{said}"
+    if not failed:
+        return
+    sentences = [child.text().strip().splitlines()[-1] for child in failed if child.process.returncode == SENTENCE_EXIT]
+    if told := [sentence for sentence in sentences if sentence != SILENT]:
+        raise RatemillError(told[0])
+    broken = [child.text() for child in failed if child.process.returncode == 1]
+    assert not broken, "a rating process broke:\n" + "\n".join(broken)
+    # The engine's network threads of processes that end at once may break each other after all has been committed.
+    prepare(plan.folder)
+    if not is_all_read(plan.folder, plan.inputs):
+        killed = any(child.process.returncode < 0 for child in failed)
+        raise RatemillError(KILLED if killed else SILENT)
 
 
 def _free_addresses(count: int) -> list[str]:

@@ -21,6 +21,7 @@ from dataflows.connectors.catalog_folder import load_catalog
 from dataflows.connectors.files import FileSource, Finished, InputFile, ReadingProgress, register_inputs
 from dataflows.connectors.ledger import LedgerSink, RatingProgress, announcements, writer_name
 from dataflows.errors import RatemillError
+from dataflows.failures import noted
 from dataflows.key_groups import key_group_names
 from dataflows.ledger.compaction import Housekeeping
 from dataflows.ledger.folder import LedgerFolder, open_folder
@@ -90,7 +91,7 @@ def _dealer(plan: RatingPlan) -> Callable[[Admitted | Finished], list[tuple[str,
 
 def _rater(plan: RatingPlan) -> Callable[[bytes | None], StatefulBatchLogic]:
     first_sights = FirstSights(plan.folder, plan.rating_settings)
-    return lambda snapshot: KeyGroup(plan, first_sights, snapshot)
+    return noted(lambda snapshot: KeyGroup(plan, first_sights, snapshot))
 
 
 class KeyGroup(StatefulBatchLogic):
@@ -104,6 +105,7 @@ class KeyGroup(StatefulBatchLogic):
         if snapshot is not None:
             self._state = first_sights.give(GroupState.load(snapshot, plan.catalog, self._settings.lateness))
 
+    @noted
     def on_batch(self, values: list[tuple[int, Share]]) -> tuple[list[tuple[str, Rated]], bool]:
         outcomes = []
         for key_group, share in values:
@@ -114,6 +116,7 @@ class KeyGroup(StatefulBatchLogic):
             outcomes.append((writer_name(key_group % self._plan.settings.writers), rated))
         return outcomes, self.RETAIN
 
+    @noted
     def snapshot(self) -> bytes:
         assert self._state is not None, "a key group without state has had no share"
         return self._state.snapshot(self._plan.catalog)

@@ -19,6 +19,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from dataflows.connectors.records import open_records
 from dataflows.errors import RatemillError
+from dataflows.failures import noted
 from dataflows.ledger.folder import LedgerFolder, plain_os_errors, replace_file
 from dataflows.steps.decode import decode
 from rating.catalog import CompiledCatalog
@@ -135,6 +136,7 @@ class FileSource(FixedPartitionedSource):
     def list_parts(self) -> list[str]:
         return list(self._inputs)
 
+    @noted
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "StatefulSourcePartition":
         file = self._inputs[for_part]
         if not file.path or is_read_to_end(file, resume_state):
@@ -181,6 +183,7 @@ class FilePartition(StatefulSourcePartition):
         with _plain_read_errors(self._path):
             self._records = open_records(self._path, place.position)
 
+    @noted
     def next_batch(self) -> Iterable[Admitted | Finished]:
         source = self._source
         with _plain_read_errors(self._path):

@@ -16,6 +16,7 @@ import polars as pl
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from dataflows.connectors.files import Finished
+from dataflows.failures import noted
 from dataflows.ledger.commit import LanePosition
 from dataflows.ledger.compaction import Housekeeping
 from dataflows.ledger.folder import LedgerFolder, plain_os_errors
@@ -102,6 +103,7 @@ class LedgerSink(FixedPartitionedSink):
     def part_fn(self, item_key: str) -> int:
         return self._writers[item_key]
 
+    @noted
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "LedgerPartition":
         with _plain_write_errors(self._folder):
             writer = LedgerWriter(
@@ -129,11 +131,13 @@ class LedgerPartition(StatefulSinkPartition):
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
         self._under_way: deque[Future[None]] = deque()
 
+    @noted
     def write_batch(self, values: Sequence[Rated | Announcement]) -> None:
         self._under_way.append(self._thread.submit(self._absorb, list(values)))
         self._wait(_BATCHES_AHEAD)
         self._on_progress()
 
+    @noted
     def snapshot(self) -> bytes:
         self._wait(0)
         with _plain_write_errors(self._folder):
