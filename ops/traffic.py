@@ -205,7 +205,11 @@ def _for_unknown_credential(rng: random.Random, event: Event, recent: list[bytes
 def _with_new_credential(rng: random.Random, event: Event, recent: list[bytes]) -> bytes:
     if "subscription" not in event:
         return orjson.dumps(event)
-    return orjson.dumps({**event, "credential": f"{event['subscription']}-new-{rng.randrange(2)}"})
+    named = {**event, "credential": f"{event['subscription']}-new-{rng.randrange(2)}"}
+    if rng.randrange(2):
+        # Known from the first event on that names it beside the subscription; parked before.
+        del named["subscription"]
+    return orjson.dumps(named)
 
 
 def _from_unknown_source(rng: random.Random, event: Event, recent: list[bytes]) -> bytes:
