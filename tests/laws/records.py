@@ -16,14 +16,23 @@ TEXTS = ('"eu"', '"us"', '"EU"', '"e\u0308"', '""', "5", '"5"', "5.0", "null", "
 
 
 def event_record(
-    rng: Random, document: dict[str, Any], subscription: dict[str, Any], time: datetime, bad: bool, huge: bool
+    rng: Random,
+    document: dict[str, Any],
+    subscription: dict[str, Any],
+    time: datetime,
+    serial: int,
+    bad: bool,
+    huge: bool,
 ) -> bytes:
-    """A well-formed event of the subscription; its quantities may be no quantities."""
-    members = _owner(rng, document, subscription) if rng.random() < 0.15 else {"subscription": subscription["id"]}
+    """A well-formed event of the subscription; its quantities may be no quantities, and its id that of another event.
+
+    Without `bad` every serial number is an event of its own.
+    """
+    members = {"subscription": subscription["id"]}
+    if rng.random() < 0.15:
+        members = _owner(rng, document, subscription, discovers=bad)
     source = rng.choice(("a", "a", "a", "a", "b", "c"))
-    attributes = {"id": f"{subscription['id']}-{rng.randrange(60)}", "source": source, **members}
-    if not bad:
-        attributes["id"] += f"-{time.isoformat()}"
+    attributes = {"id": f"{subscription['id']}-{rng.randrange(60) if bad else serial}", "source": source, **members}
     if rng.random() > 0.05 or not bad:
         attributes["time"] = _written(rng, time)
     pairs = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in attributes.items()]
@@ -33,13 +42,14 @@ def event_record(
     return ("{" + ", ".join(pairs) + "}").encode()
 
 
-def _owner(rng: Random, document: dict[str, Any], subscription: dict[str, Any]) -> dict[str, str]:
-    """Another way to say whose usage it is."""
-    known = [credential["id"] for credential in document["credentials"]]
+def _owner(rng: Random, document: dict[str, Any], subscription: dict[str, Any], discovers: bool) -> dict[str, str]:
+    """Another way to say whose usage it is; `discovers` if credentials may come to light."""
+    credentials = [credential["id"] for credential in document["credentials"]] or ["key0"]
+    credentials += ["new1", "new2"] if discovers else []
     ways = (
         {"subject": subscription["id"]},
-        {"credential": rng.choice([*known, "new1", "new2"])},
-        {"subscription": subscription["id"], "credential": rng.choice([*known, "new1", "new2"])},
+        {"credential": rng.choice(credentials)},
+        {"subscription": subscription["id"], **({"credential": rng.choice(credentials)} if discovers else {})},
         {"subscriber": subscription["subscriber"]},
         {"organization": rng.choice(("org0", "org1", "nowhere"))},
         {"subscription": "nobody"},

@@ -74,11 +74,11 @@ def world(rng: Random, limits: Limits = Limits()) -> World:
     is_logged = limits.windows and rng.random() < 0.15
     lanes = 1 if lateness else rng.randint(1, limits.lanes)
     records = []
-    for _ in range(rng.randint(1, limits.records)):
+    for serial in range(rng.randint(1, limits.records)):
         subscription = rng.choice(document["subscriptions"])
         time = _time(rng, document, subscription)
         raw = bad_record(rng, subscription, time) if limits.bad and rng.random() < 0.08 else None
-        raw = raw or event_record(rng, document, subscription, time, limits.bad, limits.huge)
+        raw = raw or event_record(rng, document, subscription, time, serial, limits.bad, limits.huge)
         logged = time + rng.choice((timedelta(0), timedelta(minutes=-5), timedelta(hours=2))) if is_logged else None
         records.append((rng.randrange(lanes), raw, logged))
     return World(document, Catalog.model_validate(document), records, lateness, timedelta(minutes=5))

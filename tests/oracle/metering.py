@@ -92,7 +92,7 @@ def multiplier_of(charge: Any, event: Event) -> Fraction | str:
     for rule in _matching(charge, event):
         if rule.multiplier is not None:
             factor = sql.number(rule.multiplier, event)
-            if factor is None:
+            if factor is None or not _is_quantity(factor):
                 return BAD_QUANTITY
             product *= factor
     return product if _is_quantity(product) and abs(product) < LARGEST_MULTIPLIER else BAD_QUANTITY
