@@ -27,7 +27,8 @@ def measure_core(path: Path, subscriptions: int, batch_records: int = BATCH_RECO
 
     The times are medians over batches, the first third of them left out. `core` is all steps but the decoding.
     """
-    catalog = compile_catalog(bench_catalog(subscriptions))
+    written = bench_catalog(subscriptions)  # stays, as in `ratemill rate`; see `flow`
+    catalog = compile_catalog(written)
     settings = RatingSettings(key_groups=KEY_GROUPS)
     lane, groups = LaneState.new(), [GroupState.new(number) for number in range(KEY_GROUPS)]
     taken: list[list[float]] = []
