@@ -34,7 +34,7 @@ def measure_flow(path: str, subscriptions: int, ledger: str) -> dict[str, Any]:
 
     `per_second` is by the wall clock; `cpu` and `stages` are microseconds of CPU time per event.
     """
-    # `written` stays, as it does in `ratemill rate`: freed, it leaves memory in pieces, and decoding takes a third longer.
+    # `written` stays, as in `ratemill rate`: freed, it leaves memory in pieces, and decoding takes a third longer.
     written = bench_catalog(subscriptions)
     catalog, catalog_seconds = _compiled(written)
     watch = Stopwatch()
