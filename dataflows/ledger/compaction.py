@@ -1,5 +1,7 @@
 """Merging small files of a table into larger ones, geometrically, without any reader noticing.
 
+Files that are large already are left alone: writing a row once more costs as much as writing it first.
+
 The rule: a merge takes neighbours of one level, so a row is written again at most once per level and the order of the
 commits is kept. What is merged has been published, so no merge is ever undone.
 """
@@ -23,7 +25,7 @@ class Housekeeping:
     """
 
     merge_files: int = 8
-    merged_rows_limit: int = 2_000_000
+    merged_rows_limit: int = 500_000
     replaced_files_grace: float = 900.0
 
 
