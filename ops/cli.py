@@ -73,7 +73,8 @@ def run(arguments: Sequence[str], debug: bool = False) -> int:
         if code == INTERRUPTED:
             raise KeyboardInterrupt
         return code
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):
+        # The reader has gone; rich tells of it by leaving.
         _forget_output()
         return DONE
     except BaseException as error:
