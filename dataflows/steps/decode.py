@@ -35,6 +35,7 @@ _SHORTEST_DATA_OVER_LIMIT = ELEMENTS_LIMIT * len('"":1,')
 _ESCAPED_NULL = b"\\u0000"
 _NULL = b"null"
 _LINE_END = ord("\n")
+_FEW = 64
 _PIECE = 256 * 1024
 _WINDOW = RECORD_BYTES_LIMIT // 2
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -79,12 +80,9 @@ def decode(
 ) -> DecodedBatch:
     """Decodes consecutive records of a partition, given as bytes with their offsets and, from a log, their times."""
     next_offset = int(offsets[-1]) + 1 if len(offsets) else 0
-    chunk = b"\n".join(records)
-    one_line_each = _count_line_ends(chunk) == len(records) - 1
-    events = _fast(chunk) if one_line_each else None
-    if events is not None and len(events) == len(records):
-        return _batch(_Records(records.__getitem__, events), partition, offsets, next_offset, catalog, record_times)
-    return _batch(_decode_each(records), partition, offsets, next_offset, catalog, record_times)
+    events = _fast_lines(records)
+    decoded = _decode_each(records) if events is None else _Records(records.__getitem__, events)
+    return _batch(decoded, partition, offsets, next_offset, catalog, record_times)
 
 
 def _count_line_ends(chunk: bytes) -> int:
@@ -143,15 +141,29 @@ def _is_utf8(record: bytes) -> bool:
 
 
 def _decode_each(records: Sequence[bytes]) -> _Records:
-    decoded = _Records(lambda row: records[row], [])
-    for row, record in enumerate(records):
-        event = _decode_one(record)
-        if event is None:
-            decoded.events.append(WireEvent("", ""))
-            decoded.refuse(row)
-        else:
-            decoded.events.append(event)
+    """All records, a few at a time: only the neighbours of a bad record are looked at one by one."""
+    decoded = _Records(records.__getitem__, [])
+    for start in range(0, len(records), _FEW):
+        few = records[start : start + _FEW]
+        events = _fast_lines(few)
+        if events is not None:
+            decoded.events.extend(events)
+            continue
+        for row, record in enumerate(few, start):
+            event = _decode_one(record)
+            decoded.events.append(event or WireEvent("", ""))
+            if event is None:
+                decoded.refuse(row)
     return decoded
+
+
+def _fast_lines(records: Sequence[bytes]) -> list[WireEvent] | None:
+    """The events of records that hold no line end, or None when some record needs a look of its own."""
+    chunk = b"\n".join(records)
+    if _count_line_ends(chunk) != len(records) - 1:
+        return None
+    events = _fast(chunk)
+    return events if events is not None and len(events) == len(records) else None
 
 
 def _decode_one(record: bytes) -> WireEvent | None:
@@ -272,7 +284,7 @@ def _mark_refused(frame: pl.DataFrame, records: _Records) -> pl.DataFrame:
     rows = list(records.refused)
     faults = list(records.refused.values())
     came = [records.record_at(row) for row in rows]
-    texts = {
+    texts: dict[str, list[str | None]] = {
         "source": [fault.readable.source or None for fault in faults],
         "event_id": [fault.readable.id or None for fault in faults],
         "reason": [fault.reason.value for fault in faults],

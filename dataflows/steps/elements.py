@@ -71,6 +71,8 @@ def _whole(raw: msgspec.Raw) -> Any:
 
 def _json_texts(raws: Sequence[msgspec.Raw]) -> pl.Series:
     lengths = lengths_of(raws)
+    if not lengths.any():
+        return pl.Series([None], dtype=pl.String).new_from_index(0, len(raws))
     texts = text_column(raws, lengths)
     nothing = pl.Series((lengths == 0) | (lengths == len(_NULL)))
     if not nothing.any():

@@ -21,35 +21,39 @@ _LENGTHS = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 
 def parse_times(texts: Sequence[str | None]) -> Times:
     """Microseconds since 1970 UTC, shape (n,), int64; ABSENT for None, UNREADABLE for what is no RFC 3339 time."""
-    try:
-        lengths = set(map(len, texts))  # type: ignore[arg-type]
-    except TypeError:
-        lengths = set()
-    if len(lengths) == 1 and (length := lengths.pop()) in _SHAPES:
-        return _parse_uniform(texts, length)
-    return np.fromiter((_parse_one(text) for text in texts), np.int64, len(texts))
+    stated = [text or "" for text in texts]
+    lengths = np.fromiter(map(len, stated), np.int64, len(stated))
+    times = np.full(len(stated), ABSENT)
+    for length in np.unique(lengths).tolist():
+        rows = np.flatnonzero(lengths == length)
+        alike = stated if len(rows) == len(stated) else [stated[row] for row in rows.tolist()]
+        if length in _SHAPES:
+            times[rows] = _parse_uniform(alike, length)
+        elif length:
+            times[rows] = _parse_each(alike)
+    empty = [row for row in np.flatnonzero(lengths == 0).tolist() if texts[row] is not None]
+    times[empty] = UNREADABLE
+    return times
 
 
-def _parse_one(text: str | None) -> int:
-    if text is None:
-        return ABSENT
-    moment = parse_time(text)
-    return UNREADABLE if moment is None else moment
+def _parse_each(texts: Sequence[str]) -> Times:
+    moments = (parse_time(text) for text in texts)
+    return np.fromiter((UNREADABLE if moment is None else moment for moment in moments), np.int64, len(texts))
 
 
-def _parse_uniform(texts: Sequence[str | None], length: int) -> Times:
+def _parse_uniform(texts: Sequence[str], length: int) -> Times:
     """Texts that are all of one length: digits and separators are checked as one matrix of bytes."""
-    joined = "".join(texts)  # type: ignore[arg-type]
+    joined = "".join(texts)
     if not joined.isascii():
-        return np.fromiter((_parse_one(text) for text in texts), np.int64, len(texts))
+        return _parse_each(texts)
     matrix = np.frombuffer(joined.encode(), np.uint8).reshape(-1, length)
     shape = _SHAPES[length]
     digits = shape == _ZERO
     values = matrix - np.uint8(_ZERO)
     regular = (values[:, digits] <= 9).all(axis=1) & (matrix[:, ~digits] == shape[~digits]).all(axis=1)
     times = _assemble(values.astype(np.int64), regular, length)
-    for row in np.flatnonzero(~regular):
-        times[row] = _parse_one(texts[row])
+    unusual = np.flatnonzero(~regular).tolist()
+    times[unusual] = _parse_each([texts[row] for row in unusual])
     return times
 
 
