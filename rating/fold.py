@@ -172,14 +172,12 @@ def _excess(usage: pl.Series, included: pl.Series) -> pl.Series:
 
 def _first_beyond(folded: Folded, pairs: Pairs, catalog: CompiledCatalog) -> Index:
     """The events whose usage passes its charge's limit, the first one of each counter."""
-    limits = catalog.charges.prices.usage_limit
-    if not len(pairs.key) or _surely_within(folded.after, min(limits)):
+    prices = catalog.charges.prices
+    if not len(pairs.key) or _surely_within(folded.after, min(prices.usage_limit)):
         return np.zeros(0, np.int64)
-    beyond = [
-        abs(usage) > limits[charge]
-        for usage, charge in zip(wide.to_integers(folded.after), pairs.charge.tolist(), strict=True)
-    ]
-    places = np.flatnonzero(np.array(beyond))
+    limit = prices.usage_limit_wide[pairs.charge]
+    below = wide.less(folded.after, wide.subtract(wide.zeros(len(limit)), limit))
+    places = np.flatnonzero(wide.less(limit, folded.after) | below)
     _, first = np.unique(pairs.key[places], return_index=True)
     return np.unique(pairs.event[places[first]])
 

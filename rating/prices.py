@@ -20,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from rating import wide
+from rating.wide import Wide
 from schemas.decimals import scaled_price, scaled_quantity
 from schemas.prices import (
     GraduatedPrice,
@@ -78,8 +80,8 @@ class PriceTable:
     """The prices of all charges as columns; row i of the zone columns is a zone, grouped by charge.
 
     `first_zone` has one entry per charge and one more; `mode` (int64), `per_event`, `multiplied` (bool) and
-    `usage_limit` have one entry per charge. Zone columns are Polars Int128; `lower` of zone 0 and `upper` of the last
-    are beyond any usage.
+    `usage_limit` (micros, also as a wide column) have one entry per charge. Zone columns are Polars Int128; `lower` of
+    zone 0 and `upper` of the last are beyond any usage.
     """
 
     first_zone: Index
@@ -99,6 +101,7 @@ class PriceTable:
     minimum_amount: pl.Series
     maximum_amount: pl.Series
     usage_limit: tuple[int, ...]
+    usage_limit_wide: Wide
     bounds: pl.Series
     bound_keys: Index
     first_bound: Index
@@ -121,6 +124,7 @@ def compile_prices(prices: Sequence[Price], multiplied: Sequence[bool]) -> Price
     """The table of these prices, one charge each; `multiplied` says which charges have multipliers."""
     zoned = [zone_price(price) for price in prices]
     zones = [zone for price in zoned for zone in price.zones]
+    limits = tuple(map(usage_limit, zoned, multiplied))
     upper_bounds = [[zone.upper for zone in price.zones[:-1]] for price in zoned]
     bounds = sorted({bound for own in upper_bounds for bound in own})
     rank = {bound: index for index, bound in enumerate(bounds)}
@@ -142,7 +146,8 @@ def compile_prices(prices: Sequence[Price], multiplied: Sequence[bool]) -> Price
         fixed_amount=_column(price.fixed_amount for price in zoned),
         minimum_amount=_column(price.minimum_amount for price in zoned),
         maximum_amount=_column(price.maximum_amount for price in zoned),
-        usage_limit=tuple(map(usage_limit, zoned, multiplied)),
+        usage_limit=limits,
+        usage_limit_wide=wide.from_integers(limits),
         bounds=_column(bounds),
         bound_keys=np.array(keys, np.int64),
         first_bound=_starts(len(own) for own in upper_bounds),

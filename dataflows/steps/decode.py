@@ -204,7 +204,7 @@ def _refuse_ownerless(records: _Records, owners: list[str | None]) -> None:
     for row in [row for row, owner in enumerate(owners) if owner is None]:
         event = records.events[row]
         owners[row] = event.subject
-        if all(getattr(event, name) is None for name in OWNER_ATTRIBUTES):
+        if event.credential is None and all(getattr(event, name) is None for name in OWNER_ATTRIBUTES):
             records.refuse(row)
 
 

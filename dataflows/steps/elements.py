@@ -13,6 +13,7 @@ import pyarrow as pa
 
 _ABSENT = msgspec.Raw(b"")
 _NULL = "null"
+_FEW = 64
 _EMPTY_OBJECT = msgspec.Raw(b"{}")
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -25,10 +26,14 @@ def decode_elements(data: Sequence[msgspec.Raw], names: tuple[str, ...]) -> tupl
     tops = tuple(dict.fromkeys(name.partition(".")[0] for name in names))
     many, one = _decoders(tops)
     wrong: list[int] = []
-    try:
-        objects = many(b"[" + b",".join(data) + b"]")
-    except _UNREADABLE:
-        objects = [_decode_or_note(one, raw, row, wrong) for row, raw in enumerate(data)]
+    objects = _decoded(many, data)
+    if objects is None:
+        objects = []
+        for start in range(0, len(data), _FEW):
+            few = data[start : start + _FEW]
+            objects += _decoded(many, few) or [
+                _decode_or_note(one, raw, row, wrong) for row, raw in enumerate(few, start)
+            ]
     columns: dict[str, pl.Series] = {}
     for index, top in enumerate(tops):
         raws = list(map(attrgetter(f"f{index}"), objects))
@@ -46,6 +51,13 @@ def _decoders(names: tuple[str, ...]) -> tuple[Callable[[bytes], list[Any]], Cal
     struct = msgspec.defstruct("Elements", fields, gc=False, rename=rename)
     many = msgspec.json.Decoder(list[struct])  # type: ignore[valid-type]
     return many.decode, msgspec.json.Decoder(struct).decode
+
+
+def _decoded(many: Callable[[bytes], list[Any]], data: Sequence[msgspec.Raw]) -> list[Any] | None:
+    try:
+        return many(b"[" + b",".join(data) + b"]")
+    except _UNREADABLE:
+        return None
 
 
 def _decode_or_note(one: Callable[[Any], Any], raw: msgspec.Raw, row: int, wrong: list[int]) -> Any:
