@@ -13,6 +13,7 @@ import polars as pl
 import xxhash
 
 from dataflows.steps.elements import decode_elements, lengths_of, text_column
+from dataflows.steps.refusals import mark_refused
 from dataflows.steps.times import ABSENT, parse_times
 from rating.batch import DECODED_COLUMNS, DecodedBatch
 from rating.catalog import CompiledCatalog
@@ -277,31 +278,4 @@ def _table(
         ],
         schema=DECODED_COLUMNS,
     )
-    return _mark_refused(frame, records) if records.refused else frame
-
-
-def _mark_refused(frame: pl.DataFrame, records: _Records) -> pl.DataFrame:
-    rows = list(records.refused)
-    faults = list(records.refused.values())
-    came = [records.record_at(row) for row in rows]
-    texts: dict[str, list[str | None]] = {
-        "source": [fault.readable.source or None for fault in faults],
-        "event_id": [fault.readable.id or None for fault in faults],
-        "reason": [fault.reason.value for fault in faults],
-        "reason_detail": [fault.detail for fault in faults],
-        "data": [_as_came(record) for record in came],
-    }
-    digests = pl.Series([xxhash.xxh3_64_intdigest(record) for record in came], dtype=pl.UInt64)
-    return frame.with_columns(
-        *(frame[name].clone().scatter(rows, pl.Series(values, dtype=pl.String)) for name, values in texts.items()),
-        frame["content_digest"].clone().scatter(rows, digests),
-        pl.when(~pl.int_range(pl.len()).is_in(rows)).then(pl.col("event_time")).alias("event_time"),
-    )
-
-
-def _as_came(record: bytes) -> str:
-    """The record as JSON text, so that nothing of it is lost: {"record"}, or {"record_hex"} where it is not UTF-8."""
-    try:
-        return msgspec.json.encode({"record": record.decode()}).decode()
-    except UnicodeDecodeError:
-        return msgspec.json.encode({"record_hex": record.hex()}).decode()
+    return mark_refused(frame, records.refused, records.record_at) if records.refused else frame

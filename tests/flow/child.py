@@ -4,6 +4,7 @@ Usage: python -m tests.flow.child CATALOG LEDGER SETTINGS_JSON KILL_POINT KILL_C
 KILL_POINT is a name from POINTS or "-"; the process dies by SIGKILL before (or after) the call of that number.
 """
 
+import itertools
 import os
 import signal
 import sys
@@ -48,15 +49,15 @@ def die_at(point: str, call: int) -> None:
     """Arrange the death of this process at the call of that number."""
     owner, name, after = POINTS[point]
     original: Callable[..., object] = getattr(owner, name)
-    calls = 0
+    # Writers call from threads of their own: each call keeps the number it was given.
+    numbers = itertools.count(1)
 
     def counting(*arguments: object, **named: object) -> object:
-        nonlocal calls
-        calls += 1
-        if calls == call and not after:
+        number = next(numbers)
+        if number == call and not after:
             os.kill(os.getpid(), signal.SIGKILL)
         result = original(*arguments, **named)
-        if calls == call:
+        if number == call:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
