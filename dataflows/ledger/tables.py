@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from dataflows.ledger.folder import sync
 from schemas.ledger import TABLES, polars_schema
 
-ROW_GROUP_ROWS = 131_072
+ROW_GROUP_ROWS = 65536
 
 # Columns whose values are nearly all different: a dictionary of them would cost time and save nothing.
 _WITHOUT_DICTIONARY = frozenset(
