@@ -17,6 +17,7 @@ from rating.catalog import CompiledCatalog
 from rating.dedupe import Sightings, hash_identities, pack_positions
 from rating.fold import fold
 from rating.measures import Pairs, event_columns, measure
+from rating.periods import FoundPeriods
 from rating.prices import Index, Mask
 from rating.resolve import LaneState, resolve
 from rating.rows import Outcome, Rated
@@ -90,7 +91,8 @@ def admit(
 ) -> tuple[LaneState, Admitted]:
     """Decides what can be decided of each record by itself, and splits the rest by key group. The lane is consumed."""
     lane, resolved = resolve(lane, batch, catalog, settings.lateness, settings.skew)
-    pairs = measure(batch, resolved, catalog)
+    lane.periods = lane.periods or FoundPeriods.none(len(catalog.subscriptions.start))
+    pairs = measure(batch, resolved, catalog, lane.periods)
     events = event_columns(batch, resolved)
     open_rows = np.flatnonzero(resolved.verdict <= Verdict.BLOCKED)
     settled = events.clear() if len(open_rows) == len(events) else events.filter(resolved.verdict > Verdict.BLOCKED)

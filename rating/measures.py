@@ -14,7 +14,7 @@ from rating.batch import DecodedBatch
 from rating.catalog import CompiledCatalog
 from rating.meters import Elements, Reading, read
 from rating.money import ONE
-from rating.periods import Times
+from rating.periods import FoundPeriods, Times
 from rating.prices import Index, Mask
 from rating.resolve import Resolved
 from rating.wide import Wide
@@ -78,7 +78,7 @@ def most_charges(catalog: CompiledCatalog) -> int:
     return max(1, int(counts.max())) if len(counts) else 1
 
 
-def measure(batch: DecodedBatch, resolved: Resolved, catalog: CompiledCatalog) -> Pairs:
+def measure(batch: DecodedBatch, resolved: Resolved, catalog: CompiledCatalog, found: FoundPeriods) -> Pairs:
     """What the charges measure of the resolved records; decides rejected quantities, blocked, trial and exempt events.
 
     Afterwards every record has a verdict, except those that will be rated.
@@ -91,7 +91,7 @@ def measure(batch: DecodedBatch, resolved: Resolved, catalog: CompiledCatalog) -
     charge = _charges_of(catalog, product, counts)
     reading = _read_all(batch, event, charge, catalog, resolved, height)
     metered = _decide(resolved, catalog, charged, event, reading)
-    return _pairs(resolved, catalog, event[metered], charge[metered], _taken(reading, metered))
+    return _pairs(resolved, catalog, event[metered], charge[metered], _taken(reading, metered), found)
 
 
 def _charged_rows(batch: DecodedBatch, resolved: Resolved, catalog: CompiledCatalog) -> Index:
@@ -214,11 +214,18 @@ def _marked(rows: Index, height: int) -> Mask:
     return mask
 
 
-def _pairs(resolved: Resolved, catalog: CompiledCatalog, event: Index, charge: Index, reading: Reading) -> Pairs:
+def _pairs(
+    resolved: Resolved,
+    catalog: CompiledCatalog,
+    event: Index,
+    charge: Index,
+    reading: Reading,
+    found: FoundPeriods,
+) -> Pairs:
     columns = catalog.subscriptions
     owner = resolved.subscription[event]
     trial = resolved.verdict[event] == Verdict.TRIAL
-    number, start, end = columns.clocks.periods_of(owner, resolved.event_time[event])
+    number, start, end = columns.clocks.periods_of(owner, resolved.event_time[event], found)
     if trial.any():
         number = np.where(trial, TRIAL_PERIOD, number)
         start, end = np.where(trial, columns.start[owner], start), np.where(trial, columns.trial_end[owner], end)

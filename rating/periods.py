@@ -38,15 +38,19 @@ class PeriodClock:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """The period found last for each clock; at first an empty one, which holds no moment."""
+class FoundPeriods:
+    """The period found last for each clock; at first an empty one, which holds no moment.
+
+    It changes with every look-up, so it belongs to one lane and is never shared between threads.
+    """
 
     number: Index
     start: Times
     end: Times
 
     @classmethod
-    def none(cls, height: int) -> "_Found":
+    def none(cls, height: int) -> "FoundPeriods":
+        """Nothing found yet, for that many clocks."""
         return cls(*(np.zeros(height, np.int64) for _ in range(3)))
 
 
@@ -65,7 +69,6 @@ class PeriodClocks:
     local_anchor: Times
     zone: Index
     zones: tuple[str, ...]
-    found: _Found
 
     @classmethod
     def of(cls, clocks: Sequence[PeriodClock]) -> "PeriodClocks":
@@ -84,24 +87,23 @@ class PeriodClocks:
         number = {zone: index for index, zone in enumerate(zones)}
         zone = np.array([number[name] for name in zone_names], np.int64)
         wall = _by_zone(zones, zone, anchor, _to_wall)
-        return cls(length, months, anchor, wall, zone, zones, _Found.none(len(anchor)))
+        return cls(length, months, anchor, wall, zone, zones)
 
-    def periods_of(self, rows: Index, moments: Times) -> tuple[Index, Times, Times]:
+    def periods_of(self, rows: Index, moments: Times, found: FoundPeriods | None = None) -> tuple[Index, Times, Times]:
         """Per row: the number of its clock's period that holds the moment, and the period's start and end.
 
         Moments are microseconds UTC, not before the anchor; an earlier one is given the first period. The end of an
-        endless period is ENDLESS. The period last found for each clock is kept, for most moments lie in it again.
+        endless period is ENDLESS. With `found`, the period last found for each clock is looked at first, for most
+        moments lie in it again.
         """
-        number, start, end = self.found.number[rows], self.found.start[rows], self.found.end[rows]
+        if found is None:
+            return self._find(rows, moments)
+        number, start, end = found.number[rows], found.start[rows], found.end[rows]
         missed = np.flatnonzero((moments < start) | (moments >= end))
         if len(missed):
             asked = rows[missed]
             number[missed], start[missed], end[missed] = self._find(asked, moments[missed])
-            self.found.number[asked], self.found.start[asked], self.found.end[asked] = (
-                number[missed],
-                start[missed],
-                end[missed],
-            )
+            found.number[asked], found.start[asked], found.end[asked] = number[missed], start[missed], end[missed]
         return number, start, end
 
     def _find(self, rows: Index, moments: Times) -> tuple[Index, Times, Times]:

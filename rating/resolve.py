@@ -15,7 +15,7 @@ import polars as pl
 
 from rating.batch import DecodedBatch
 from rating.catalog import CompiledCatalog
-from rating.periods import Times
+from rating.periods import FoundPeriods, Times
 from rating.prices import Index, Mask
 from schemas.verdicts import Reason, Verdict
 
@@ -35,10 +35,14 @@ class _LaneSnapshot(msgspec.Struct, array_like=True):
 
 @dataclass(slots=True)
 class LaneState:
-    """`latest_time` is the clock in microseconds UTC (NONE_YET at first); `credentials`: credential to subscription."""
+    """`latest_time` is the clock in microseconds UTC (NONE_YET at first); `credentials`: credential to subscription.
+
+    `periods` only spares work and is no part of a snapshot; it belongs to the catalog that the lane began with.
+    """
 
     latest_time: int = NONE_YET
     credentials: dict[str, str] = field(default_factory=dict)
+    periods: FoundPeriods | None = None
 
     @classmethod
     def new(cls) -> "LaneState":
