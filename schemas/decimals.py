@@ -5,8 +5,6 @@ quantity * unit price is an amount without any rounding (semantics 3). Digits co
 
 >>> parse_quantity("1928.5")
 1928500000
->>> parse_price("0.0000015")
-1500000
 >>> format_scaled(12_500_000_000_000_000_000, AMOUNT_SCALE)
 '12.5'
 >>> parse_quantity("1_000") is None
@@ -57,11 +55,6 @@ def scaled(value: Decimal, scale: int, integer_digits: int) -> int | None:
 def parse_quantity(text: str) -> int | None:
     """The quantity in micros, or None: at most 20 integer and 6 fractional digits."""
     return parse_scaled(text, QUANTITY_SCALE, QUANTITY_INTEGER_DIGITS)
-
-
-def parse_price(text: str) -> int | None:
-    """The price in units of 10^-12, or None: at most 18 integer and 12 fractional digits."""
-    return parse_scaled(text, PRICE_SCALE, PRICE_INTEGER_DIGITS)
 
 
 def scaled_quantity(value: Decimal) -> int:
