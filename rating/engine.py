@@ -65,11 +65,6 @@ class Share:
         """The number of events."""
         return len(self.events)
 
-    @property
-    def last_offset(self) -> int:
-        """The offset of the last event."""
-        return int(self.events["offset"][-1])
-
 
 @dataclass(frozen=True, slots=True)
 class Admitted:

@@ -58,14 +58,6 @@ class TableFile:
         self._file.close()
         sync(self.path)
 
-    def abandon(self) -> None:
-        """Close and delete the file, as far as that is possible."""
-        try:
-            self._file.close()
-        except OSError:
-            self._waiting.clear()  # the disk is full: what lacks is only the end of a file that goes anyway
-        self.path.unlink(missing_ok=True)
-
     def _write_waiting(self) -> None:
         if self._waiting:
             self._file.write_table(pa.concat_tables(self._waiting), row_group_size=ROW_GROUP_ROWS)
