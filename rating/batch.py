@@ -6,7 +6,6 @@ text as it was written, null where the event has no such element or it is JSON's
 """
 
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,15 +36,12 @@ class DecodedBatch:
     """Consecutive records of one input partition, decoded.
 
     `event_time` is in microseconds UTC, null where the record states none. `record_times` (int64 microseconds, one per
-    row) are the log's own; None for files, which have none. `owners` and `credentials` hold the columns
-    `subscription_id` and `credential_id` once more, as Python strings, for they are looked up by name.
+    row) are the log's own; None for files, which have none.
     """
 
     partition: int
     next_offset: int
     events: pl.DataFrame
-    owners: Sequence[str | None]
-    credentials: Sequence[str | None]
     elements: dict[str, pl.Series]
     record_times: npt.NDArray[np.int64] | None = None
 

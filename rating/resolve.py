@@ -172,28 +172,36 @@ def _by_credential(
         found[found >= 0] = catalog.credential_owner[found[found >= 0]]
         resolved.subscription[asking] = found[asking]
     telling = credentialed & stated & (resolved.subscription >= 0) & (resolved.verdict == 0)
-    begin = 0
+    discovered = _discovered(lane, batch, telling, catalog)
     homeless = np.zeros(len(stated), np.bool_)
-    for row in np.flatnonzero(asking & (found < 0)).tolist():
-        _discover(lane, batch, telling, catalog, slice(begin, row))
-        begin = row
-        home = lane.credentials.get(batch.credentials[row] or "")
-        resolved.subscription[row] = _NOBODY if home is None else catalog.subscription_rows.get(home, _NOBODY)
+    missing = np.flatnonzero(asking & (found < 0))
+    for row, name in zip(missing.tolist(), batch.events["credential_id"].gather(missing), strict=True):
+        first, home = discovered.get(name, (row, None))
+        known = home if first < row else lane.credentials.get(name)
+        resolved.subscription[row] = _NOBODY if known is None else catalog.subscription_rows.get(known, _NOBODY)
         homeless[row] = resolved.subscription[row] < 0
-    _discover(lane, batch, telling, catalog, slice(begin, None))
+    lane.credentials |= {name: home for name, (_, home) in discovered.items()}
     resolved.decide(homeless, Verdict.PARKED, Reason.UNKNOWN_CREDENTIAL, "no such credential in the catalog")
 
 
-def _discover(lane: LaneState, batch: DecodedBatch, telling: Mask, catalog: CompiledCatalog, part: slice) -> None:
-    """Notes the credentials new to the catalog that these rows name; the first subscription named keeps them."""
+def _discovered(
+    lane: LaneState, batch: DecodedBatch, telling: Mask, catalog: CompiledCatalog
+) -> dict[str, tuple[int, str]]:
+    """The credentials new to catalog and lane, each with the first of these rows that names it and a subscription."""
+    if not telling.any():
+        return {}
     known, found = catalog.credential_rows, lane.credentials
-    names = batch.credentials[part]
-    new = {name for name in set(names) if name is not None and name not in known and name not in found}
+    rows = np.flatnonzero(telling)
+    names = batch.events["credential_id"].gather(rows)
+    new = [name for name in names.unique().to_list() if name not in known and name not in found]
     if not new:
-        return
-    for name, owner, tells in zip(names, batch.owners[part], telling[part].tolist(), strict=True):
-        if tells and name in new and name is not None and owner is not None:
-            found.setdefault(name, owner)
+        return {}
+    rows = rows[names.is_in(new).to_numpy()]
+    told = batch.events.select("credential_id", "subscription_id")[rows].iter_rows()
+    first: dict[str, tuple[int, str]] = {}
+    for row, (name, owner) in zip(rows.tolist(), told, strict=True):
+        first.setdefault(name, (row, owner))
+    return first
 
 
 def _by_owner(row: int, events: pl.DataFrame, resolved: Resolved, catalog: CompiledCatalog) -> None:

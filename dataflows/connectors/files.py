@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 import xxhash
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
@@ -21,7 +19,7 @@ from dataflows.connectors.records import open_records
 from dataflows.errors import RatemillError
 from dataflows.failures import noted
 from dataflows.ledger.folder import LedgerFolder, plain_os_errors, replace_file
-from dataflows.steps.decode import decode
+from dataflows.steps.decode import decode_chunk
 from rating.catalog import CompiledCatalog
 from rating.engine import Admitted, LaneState, RatingSettings, admit
 from rating.resolve import NONE_YET
@@ -187,15 +185,13 @@ class FilePartition(StatefulSourcePartition):
     def next_batch(self) -> Iterable[Admitted | Finished]:
         source = self._source
         with _plain_read_errors(self._path):
-            records = self._records.read(source._batch_records, source._batch_bytes)
+            lines = self._records.read(source._batch_records, source._batch_bytes)
             source._progress.bytes_read[self._partition] = self._records.bytes_read()
-        if not records:
+        if not lines:
             return self._end()
-        offsets = np.arange(self._offset, self._offset + len(records))
-        self._offset += len(records)
         self._finished_size = None
-        records, offsets = without_blanks(records, offsets)
-        batch = decode(records, self._partition, offsets, source._catalog)
+        batch = decode_chunk(lines, self._partition, self._offset, source._catalog)
+        self._offset = batch.next_offset
         self._lane, admitted = admit(self._lane, batch, source._catalog, source._settings)
         return [admitted]
 
@@ -214,14 +210,6 @@ class FilePartition(StatefulSourcePartition):
         self._finished_size = size
         latest = self._lane.latest_time
         return [Finished(self._partition, self._offset, None if latest == NONE_YET else latest)]
-
-
-def without_blanks(records: list[bytes], offsets: npt.NDArray[np.int64]) -> tuple[list[bytes], npt.NDArray[np.int64]]:
-    """The records that are not blank, with their offsets: a blank line is no record, but it has a number."""
-    if all(records) and not any(map(bytes.isspace, records)):
-        return records, offsets
-    kept = [row for row, record in enumerate(records) if record and not record.isspace()]
-    return [records[row] for row in kept], offsets[kept]
 
 
 @contextmanager

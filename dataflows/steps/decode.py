@@ -1,75 +1,77 @@
-"""Records to a table: a fast path for a whole batch, and an exact one for each record that the fast path cannot take.
+"""Records to a table: a fast path for all plain records of a batch, and an exact one for each that is not plain.
 
-Both paths use the same decoders, so what becomes of a record never depends on its neighbours.
+The fast path takes a record only where its values are certain (`scan`, `values`); so what becomes of a record never
+depends on its neighbours, and a good record never pays for a bad one.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import TypeVar
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import xxhash
 
-from dataflows.steps.elements import decode_elements, lengths_of, text_column
-from dataflows.steps.refusals import mark_refused
-from dataflows.steps.times import ABSENT, parse_times
+from dataflows.steps.digests import digests_of
+from dataflows.steps.exact import decode_exactly
+from dataflows.steps.scan import ABSENT, BLANK, UNUSUAL, USUAL, Names, Places, Scanned, scan
+from dataflows.steps.values import (
+    NO_TIME,
+    drop_nulls,
+    flags_of,
+    has_odd_bytes,
+    mark_odd_bytes,
+    text_series,
+    times_of,
+    unquote,
+)
 from rating.batch import DECODED_COLUMNS, DecodedBatch
 from rating.catalog import CompiledCatalog
 from schemas.events import (
-    EARLIEST_TIME,
+    ATTRIBUTE_LENGTH_LIMIT,
     ELEMENTS_LIMIT,
     EMPTY_DATA,
-    LATEST_TIME,
+    IDENTITY_ATTRIBUTES,
     OWNER_ATTRIBUTES,
     RECORD_BYTES_LIMIT,
-    Refused,
-    WireEvent,
-    count_elements,
-    examine,
 )
 
-_events = msgspec.json.Decoder(WireEvent)
-_any_data = msgspec.json.Decoder(dict[str, object], float_hook=str)
-_SHORTEST_DATA_OVER_LIMIT = ELEMENTS_LIMIT * len('"":1,')
-_ESCAPED_NULL = b"\\u0000"
-_NULL = b"null"
-_LINE_END = ord("\n")
-_FEW = 64
-_PIECE = 256 * 1024
-_WINDOW = RECORD_BYTES_LIMIT // 2
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
-@dataclass(slots=True)
-class _Records:
-    """Records being decoded: `record_at` gives the bytes of one, `refused` those found to be no events, by row."""
-
-    record_at: Callable[[int], bytes]
-    events: list[WireEvent]
-    refused: dict[int, Refused] = field(default_factory=dict)
-
-    def refuse(self, row: int) -> None:
-        """Gives the row the exact reason why it is no event."""
-        if row not in self.refused:
-            self.refused[row] = examine(self.record_at(row))
-            self.events[row] = self.refused[row].readable
+_STRINGS = (*IDENTITY_ATTRIBUTES, *OWNER_ATTRIBUTES)
+_ATTRIBUTES = (*_STRINGS, "time", "synthetic", "data")
+_COLUMN_OF = {
+    "id": "event_id",
+    "source": "source",
+    "subscription": "subscription_id",
+    "credential": "credential_id",
+    "subscriber": "subscriber",
+    "organization": "organization_id",
+}
+_EMPTY = bytes(EMPTY_DATA)
+_EMPTY_DIGEST = np.uint64(xxhash.xxh64_intdigest(_EMPTY))
+# What stands for a record with a line feed inside, which is looked at by itself.
+_NOT_ONE_LINE = b"?"
+_PLAIN, _ESCAPE, _WRONG = 0, 1, 2
 
 
 def decode_chunk(chunk: bytes, partition: int, first_line: int, catalog: CompiledCatalog) -> DecodedBatch:
     """Decodes whole NDJSON lines of a file; offsets are line numbers, blank lines have one but are no records."""
-    lines = _count_line_ends(chunk) + (not chunk.endswith(b"\n") and bool(chunk))
-    events = _fast(chunk)
-    if events is not None and len(events) == lines:
-        offsets = np.arange(first_line, first_line + lines)
-        records = _Records(_line_of(chunk), events)
-        return _batch(records, partition, offsets, first_line + lines, catalog, None)
-    split = chunk.split(b"\n")
-    rows = [row for row, line in enumerate(split) if line.strip()]
-    offsets = np.array(rows, np.int64) + first_line
-    records = _decode_each([split[row] for row in rows])
-    return _batch(records, partition, offsets, first_line + lines, catalog, None)
+    text = chunk if chunk.endswith(b"\n") or not chunk else chunk + b"\n"
+    scanned = scan(np.frombuffer(text, np.uint8), _names(catalog.elements))
+    lines = len(scanned.kinds)
+    kept = np.flatnonzero(scanned.kinds != BLANK)
+    if len(kept) < lines:
+        scanned = _rows(scanned, kept)
+    starts, ends = scanned.starts, scanned.ends
+    return _batch(
+        text,
+        scanned,
+        lambda row: text[starts[row] : ends[row]],
+        (partition, kept + first_line, first_line + lines),
+        catalog.elements,
+        None,
+    )
 
 
 def decode(
@@ -80,202 +82,145 @@ def decode(
     record_times: npt.NDArray[np.int64] | None = None,
 ) -> DecodedBatch:
     """Decodes consecutive records of a partition, given as bytes with their offsets and, from a log, their times."""
+    text = b"\n".join(chain(records, [b""]))
+    if text.count(b"\n") != len(records):
+        text = b"\n".join([*(_NOT_ONE_LINE if b"\n" in record else record for record in records), b""])
+    scanned = scan(np.frombuffer(text, np.uint8), _names(catalog.elements))
+    scanned.kinds[scanned.kinds == BLANK] = UNUSUAL
     next_offset = int(offsets[-1]) + 1 if len(offsets) else 0
-    events = _fast_lines(records)
-    decoded = _decode_each(records) if events is None else _Records(records.__getitem__, events)
-    return _batch(decoded, partition, offsets, next_offset, catalog, record_times)
+    return _batch(text, scanned, records.__getitem__, (partition, offsets, next_offset), catalog.elements, record_times)
 
 
-def _count_line_ends(chunk: bytes) -> int:
-    return int(np.count_nonzero(np.frombuffer(chunk, np.uint8) == _LINE_END))
+@lru_cache(maxsize=64)
+def _names(elements: tuple[str, ...]) -> Names:
+    return Names.of(_ATTRIBUTES, tuple(dict.fromkeys(name.partition(".")[0] for name in elements)), "data")
 
 
-def _line_of(chunk: bytes) -> Callable[[int], bytes]:
-    """Gives single lines of a chunk, which is split once a line is asked for."""
-    split: list[bytes] = []
-
-    def line(row: int) -> bytes:
-        if not split:
-            split.extend(chunk.split(b"\n"))
-        return split[row]
-
-    return line
+def _rows(scanned: Scanned, rows: npt.NDArray[np.int64]) -> Scanned:
+    return Scanned._make(np.ascontiguousarray(column[..., rows]) for column in scanned)
 
 
-def _fast(chunk: bytes) -> list[WireEvent] | None:
-    """All events of a chunk at once, or None when some record needs a look of its own."""
-    if (b"\\" in chunk and _ESCAPED_NULL in chunk) or _may_hold_oversized(chunk) or not _is_utf8(chunk):
-        return None
-    events: list[WireEvent] = []
-    try:
-        for piece in _pieces(chunk):
-            events.extend(_events.decode_lines(piece))
-    except _UNREADABLE:
-        return None
-    return events
+def _batch(
+    text: bytes,
+    scanned: Scanned,
+    record_at: Callable[[int], bytes],
+    place: tuple[int, npt.NDArray[np.int64], int],
+    elements: tuple[str, ...],
+    record_times: npt.NDArray[np.int64] | None,
+) -> DecodedBatch:
+    partition, offsets, next_offset = place
+    _doubt(text, scanned)
+    # What was found of a record that is not plain may be half a value.
+    scanned.first[:, scanned.kinds != USUAL] = ABSENT
+    columns = _columns(text, scanned)
+    texts = _element_texts(text, scanned, len(_ATTRIBUTES), elements, scanned.kinds)
+    unusual = np.flatnonzero(scanned.kinds != USUAL)
+    if len(unusual):
+        exact = decode_exactly([record_at(row) for row in unusual.tolist()], elements)
+        columns = _replaced(columns, exact.columns, unusual)
+        texts = {name: _replaced(column, exact.elements[name], unusual) for name, column in texts.items()}
+    events = columns.insert_column(0, pl.Series("offset", offsets)).select(DECODED_COLUMNS.names())
+    return DecodedBatch(partition, next_offset, events, texts, record_times)
 
 
-def _pieces(chunk: bytes) -> Iterator[bytes]:
-    """The chunk in runs of whole lines that stay in the processor's cache while they are decoded."""
-    start = 0
-    while start < len(chunk):
-        end = chunk.rfind(b"\n", start, start + _PIECE) + 1 if len(chunk) - start > _PIECE else len(chunk)
-        end = end or chunk.find(b"\n", start) + 1 or len(chunk)
-        yield chunk[start:end]
-        start = end
+def _doubt(text: bytes, scanned: Scanned) -> None:
+    """Leaves to the exact decoder what is too long, may not be UTF-8, or holds bytes that JSON does not allow."""
+    kinds = scanned.kinds
+    kinds[scanned.ends - scanned.starts > RECORD_BYTES_LIMIT] = UNUSUAL
+    kinds[scanned.members > ELEMENTS_LIMIT] = UNUSUAL
+    wrong = np.zeros(256, np.uint8)
+    wrong[:0x20], wrong[ord("\\")] = _WRONG, _ESCAPE
+    wrong[ord("\n")] = _PLAIN
+    if not _is_utf8(text):
+        wrong[0x80:] = _WRONG
+    view = np.frombuffer(text, np.uint8)
+    if has_odd_bytes(view, wrong):
+        mark_odd_bytes(view, scanned.starts, scanned.ends, wrong, kinds)
 
 
-def _may_hold_oversized(chunk: bytes) -> bool:
-    """A line over the limit covers at least one whole window; where each window has a line end, there is none."""
-    starts = range(0, max(0, len(chunk) - _WINDOW), _WINDOW)
-    return any(chunk.find(b"\n", start, start + _WINDOW) < 0 for start in starts)
-
-
-def _is_utf8(record: bytes) -> bool:
-    if record.isascii():
+def _is_utf8(text: bytes) -> bool:
+    if text.isascii():
         return True
     try:
-        record.decode()
+        text.decode()
     except UnicodeDecodeError:
         return False
     return True
 
 
-def _decode_each(records: Sequence[bytes]) -> _Records:
-    """All records, a few at a time: only the neighbours of a bad record are looked at one by one."""
-    decoded = _Records(records.__getitem__, [])
-    for start in range(0, len(records), _FEW):
-        few = records[start : start + _FEW]
-        events = _fast_lines(few)
-        if events is not None:
-            decoded.events.extend(events)
-            continue
-        for row, record in enumerate(few, start):
-            event = _decode_one(record)
-            decoded.events.append(event or WireEvent("", ""))
-            if event is None:
-                decoded.refuse(row)
-    return decoded
-
-
-def _fast_lines(records: Sequence[bytes]) -> list[WireEvent] | None:
-    """The events of records that hold no line end, or None when some record needs a look of its own."""
-    chunk = b"\n".join(records)
-    if _count_line_ends(chunk) != len(records) - 1:
-        return None
-    events = _fast(chunk)
-    return events if events is not None and len(events) == len(records) else None
-
-
-def _decode_one(record: bytes) -> WireEvent | None:
-    if len(record) > RECORD_BYTES_LIMIT or not _is_utf8(record):
-        return None
-    try:
-        event = _events.decode(record)
-    except _UNREADABLE:
-        return None
-    return None if _ESCAPED_NULL in record and _has_null_attribute(event) else event
-
-
-def _has_null_attribute(event: WireEvent) -> bool:
-    return any("\0" in (getattr(event, name) or "") for name in ("id", "source", *OWNER_ATTRIBUTES))
-
-
-def _batch(
-    records: _Records,
-    partition: int,
-    offsets: npt.NDArray[np.int64],
-    next_offset: int,
-    catalog: CompiledCatalog,
-    record_times: npt.NDArray[np.int64] | None,
-) -> DecodedBatch:
-    owners = [event.subscription for event in records.events]
-    if None in owners:
-        _refuse_ownerless(records, owners)
-    data = _data_of(records)
-    elements = _elements_of(records, data, catalog.elements)
-    times = _times_of(records)
-    credentials = [event.credential for event in records.events]
-    frame = _table(records, data, times, offsets, owners, credentials)
-    return DecodedBatch(partition, next_offset, frame, owners, credentials, elements, record_times)
-
-
-def _refuse_ownerless(records: _Records, owners: list[str | None]) -> None:
-    """Where no subscription is stated, the subject is one; an event that names nobody at all is refused."""
-    for row in [row for row, owner in enumerate(owners) if owner is None]:
-        event = records.events[row]
-        owners[row] = event.subject
-        if event.credential is None and all(getattr(event, name) is None for name in OWNER_ATTRIBUTES):
-            records.refuse(row)
-
-
-def _data_of(records: _Records) -> list[msgspec.Raw]:
-    """The raw data of every event; an event whose data is over its bounds is refused here."""
-    data = [event.data for event in records.events]
-    lengths = lengths_of(data)
-    for row in np.flatnonzero(lengths > _SHORTEST_DATA_OVER_LIMIT).tolist():
-        if _has_too_many_elements(data[row]):
-            records.refuse(row)
-    for row in np.flatnonzero(lengths == len(_NULL)).tolist():
-        if bytes(data[row]) == _NULL:
-            data[row] = EMPTY_DATA
-    for row in records.refused:
-        data[row] = EMPTY_DATA
-    return data
-
-
-def _has_too_many_elements(raw: msgspec.Raw) -> bool:
-    try:
-        return count_elements(_any_data.decode(raw)) > ELEMENTS_LIMIT
-    except _UNREADABLE:
-        return False
-
-
-def _elements_of(records: _Records, data: list[msgspec.Raw], names: tuple[str, ...]) -> dict[str, pl.Series]:
-    """The JSON texts of the named elements; an event whose data is no object is refused here."""
-    elements, wrong = decode_elements(data, names)
-    for row in wrong:
-        records.refuse(row)
-        data[row] = EMPTY_DATA
-    return elements
-
-
-def _times_of(records: _Records) -> npt.NDArray[np.int64]:
-    times = parse_times([event.time for event in records.events])
-    wrong = (times != ABSENT) & ((times < EARLIEST_TIME) | (times >= LATEST_TIME))
-    for row in np.flatnonzero(wrong).tolist():
-        records.refuse(row)
-        times[row] = ABSENT
-    return times
-
-
-def _table(
-    records: _Records,
-    data: list[msgspec.Raw],
-    times: npt.NDArray[np.int64],
-    offsets: npt.NDArray[np.int64],
-    owners: list[str | None],
-    credentials: list[str | None],
-) -> pl.DataFrame:
-    events = records.events
-    event_time = pl.Series(times)
-    nothing = pl.Series([None], dtype=pl.String).new_from_index(0, len(events))
-    frame = pl.DataFrame(
+def _columns(text: bytes, scanned: Scanned) -> pl.DataFrame:
+    """The columns of `DECODED_COLUMNS`, but for the offset; rows whose values are not plain become UNUSUAL."""
+    view, kinds = np.frombuffer(text, np.uint8), scanned.kinds
+    place = {name: (scanned.first[number], scanned.behind[number]) for number, name in enumerate(_ATTRIBUTES)}
+    has_escapes = b"\\" in text
+    for name in _STRINGS:
+        unquote(view, *place[name], name in IDENTITY_ATTRIBUTES, ATTRIBUTE_LENGTH_LIMIT, has_escapes, kinds)
+    place["subscription"] = _owners(place, kinds)
+    drop_nulls(view, place["data"][0], True, kinds)
+    times = pl.Series("event_time", times_of(view, *place["time"], kinds))
+    nothing = pl.Series([None], dtype=pl.String).new_from_index(0, len(kinds))
+    return pl.DataFrame(
         [
-            pl.Series("offset", offsets),
-            pl.Series("source", [event.source for event in events], pl.String),
-            pl.Series("event_id", [event.id for event in events], pl.String),
-            event_time.set(event_time == ABSENT, None).alias("event_time"),
-            pl.Series("subscription_id", owners, pl.String),
-            pl.Series("credential_id", credentials, pl.String),
-            pl.Series("subscriber", [event.subscriber for event in events], pl.String),
-            pl.Series("organization_id", [event.organization for event in events], pl.String),
-            pl.Series("synthetic", [event.synthetic for event in events], pl.Boolean),
+            *(text_series(column, text, *place[name]) for name, column in _COLUMN_OF.items()),
+            times.set(times == NO_TIME, None),
+            pl.Series("synthetic", flags_of(view, place["synthetic"][0], kinds)),
             nothing.alias("reason"),
             nothing.alias("reason_detail"),
-            pl.Series("content_digest", list(map(xxhash.xxh3_64_intdigest, data)), pl.UInt64),
-            text_column(data, lengths_of(data)).alias("data"),
-        ],
-        schema=DECODED_COLUMNS,
+            pl.Series("content_digest", digests_of(view, *place["data"], _EMPTY_DIGEST)),
+            text_series("data", text, *place["data"]).fill_null(_EMPTY.decode()),
+        ]
     )
-    return mark_refused(frame, records.refused, records.record_at) if records.refused else frame
+
+
+def _owners(place: dict[str, tuple[Places, Places]], kinds: npt.NDArray[np.uint8]) -> tuple[Places, Places]:
+    """Where no subscription is stated, the subject is one; a record that names nobody at all is not plain."""
+    first, behind = place["subscription"]
+    unstated = first == ABSENT
+    if unstated.any():
+        subject, behind_subject = place["subject"]
+        first, behind = np.where(unstated, subject, first), np.where(unstated, behind_subject, behind)
+        nobody = np.all([place[name][0] == ABSENT for name in OWNER_ATTRIBUTES], axis=0)
+        kinds[nobody] = UNUSUAL
+    return first, behind
+
+
+def _element_texts(
+    text: bytes, scanned: Scanned, number: int, names: tuple[str, ...], kinds: npt.NDArray[np.uint8]
+) -> dict[str, pl.Series]:
+    """One String column of JSON texts per name, null where absent; the places of their tops begin at `number`.
+
+    A dotted name reaches into nested objects: `a.b` is the member `b` of the object `a`.
+    """
+    texts = {}
+    for top in dict.fromkeys(name.partition(".")[0] for name in names):
+        first, behind = scanned.first[number], scanned.behind[number]
+        number += 1
+        drop_nulls(np.frombuffer(text, np.uint8), first, False, kinds)
+        column = text_series(top, text, first, behind)
+        if top in names:
+            texts[top] = column
+        inner = tuple(name.partition(".")[2] for name in names if name.startswith(f"{top}."))
+        if inner:
+            texts |= {f"{top}.{name}": inside for name, inside in _inner_texts(column, inner, kinds).items()}
+    return texts
+
+
+def _inner_texts(column: pl.Series, names: tuple[str, ...], kinds: npt.NDArray[np.uint8]) -> dict[str, pl.Series]:
+    """The named members of the objects in a column of JSON texts."""
+    objects = [text if text is not None and text.startswith("{") else "{}" for text in column.to_list()]
+    text = "\n".join([*objects, ""]).encode()
+    tops = tuple(dict.fromkeys(name.partition(".")[0] for name in names))
+    scanned = scan(np.frombuffer(text, np.uint8), Names.of(tops, (), None))
+    kinds[scanned.kinds != USUAL] = UNUSUAL
+    scanned.first[:, scanned.kinds != USUAL] = ABSENT
+    return _element_texts(text, scanned, 0, names, kinds)
+
+
+_Column = TypeVar("_Column", pl.DataFrame, pl.Series)
+
+
+def _replaced(whole: _Column, others: _Column, rows: npt.NDArray[np.int64]) -> _Column:
+    """The whole with these rows replaced by others."""
+    order = np.arange(len(whole))
+    order[rows] = len(whole) + np.arange(len(rows))
+    return pl.concat([whole, others.select(whole.columns) if isinstance(others, pl.DataFrame) else others])[order]

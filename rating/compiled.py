@@ -1,0 +1,18 @@
+"""Loops over a column that NumPy and Polars have no operation for, compiled to machine code.
+
+A compiled function sees arrays and integers only; it holds no lock of Python's, so other threads go on meanwhile. What
+is compiled is kept beside the source and made again when that file changes; so a compiled function may call only those
+of its own file. In it, never mix signed and unsigned integers: their sum would be a float.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def compiled(function: _Function) -> _Function:
+    """The function as machine code, compiled at its first call or taken from the cache."""
+    return cast(_Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
