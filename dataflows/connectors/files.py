@@ -187,7 +187,7 @@ class FilePartition(StatefulSourcePartition):
         with _plain_read_errors(self._path):
             lines = self._records.read(source._batch_records, source._batch_bytes)
             source._progress.bytes_read[self._partition] = self._records.bytes_read()
-        if not lines:
+        if not len(lines):
             return self._end()
         self._finished_size = None
         batch = decode_chunk(lines, self._partition, self._offset, source._catalog)

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataflows.errors import RatemillError
+from dataflows.steps.lines import Bytes
 
 _encode = msgspec.json.Encoder().encode
 
@@ -32,15 +34,15 @@ class ParquetRecords:
         _refuse_floats(path, self._file.schema_arrow)
         self._rows: Iterator[pa.RecordBatch] | None = None
 
-    def read(self, records: int, size: int) -> bytes:
+    def read(self, records: int, size: int) -> Bytes:
         """The next rows as lines of JSON without null members; `size` does not matter, groups of rows bound a read."""
         if self._rows is None:
             self._rows = self._from_position(records)
         batch = next(self._rows, None)
         if batch is None:
-            return b""
+            return np.zeros(0, np.uint8)
         self.position += batch.num_rows
-        return b"".join(_line(row) for row in batch.to_pylist())
+        return np.frombuffer(b"".join(_line(row) for row in batch.to_pylist()), np.uint8)
 
     def bytes_read(self) -> int:
         """How far into the file reading has come, as the share of its rows."""

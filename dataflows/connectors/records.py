@@ -12,12 +12,13 @@ import pyarrow as pa
 
 from dataflows.connectors.parquet_records import ParquetRecords
 from dataflows.errors import RatemillError
-from dataflows.steps.lines import NO_END, end_of_line
+from dataflows.steps.lines import NO_END, Bytes, after_last_line, count_lines, end_of_line
 
 _PARQUET = b"PAR1"
 _PACKINGS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _CHUNK = 1 << 18
 _TYPICAL_LINE = 256
+_NOTHING = np.zeros(0, np.uint8)
 
 
 class Records(Protocol):
@@ -25,7 +26,7 @@ class Records(Protocol):
 
     position: int
 
-    def read(self, records: int, size: int) -> bytes:
+    def read(self, records: int, size: int) -> Bytes:
         """The next records as lines, at most so many and about so many bytes; empty at the end. Lines may be blank."""
         ...
 
@@ -57,25 +58,32 @@ class LineRecords:
         self.position = position
         self._file = pa.OSFile(str(path), "rb")
         self._text = self._file if packing is None else pa.CompressedInputStream(self._file, packing)
-        self._waiting = b""
+        self._waiting = _NOTHING
+        self._line_length = _TYPICAL_LINE
         self._ended = False
         if packing is None:
             self._file.seek(position)
         else:
             self._skip(position)
 
-    def read(self, records: int, size: int) -> bytes:
+    def read(self, records: int, size: int) -> Bytes:
         """The next lines with their ends."""
-        lines = self._fill(records, size)
+        text = self._waiting
+        if count_lines(text) < records:
+            text = self._lengthened(text, max(_CHUNK, min(size, records * self._line_length) - len(text)))
+        while after_last_line(text) == 0 and len(text) < size and not self._ended:
+            text = self._lengthened(text, _CHUNK)
         cut = 0
-        if not lines and not self._ended:
-            cut = self._cut_line(size)
-        end = end_of_line(np.frombuffer(self._waiting, np.uint8), records)
+        if after_last_line(text) == 0 and not self._ended:
+            text, cut = self._without_rest_of_line(text, size)
+        lines, end = records, end_of_line(text, records)
         if end == NO_END:
-            end = len(self._waiting) if self._ended else self._waiting.rfind(b"\n") + 1
-        text, self._waiting = self._waiting[:end], self._waiting[end:]
-        self.position += len(text) + cut
-        return text
+            end = len(text) if self._ended else after_last_line(text)
+            lines = max(1, count_lines(text))
+        self._line_length = end // lines + 1
+        self._waiting = text[end:].copy()
+        self.position += end + cut
+        return text[:end]
 
     def bytes_read(self) -> int:
         """How far into the file reading has come."""
@@ -86,36 +94,24 @@ class LineRecords:
         self._text.close()
         self._file.close()
 
-    def _fill(self, records: int, size: int) -> int:
-        """Reads on until enough is waiting; gives the number of line ends in it."""
-        parts = [self._waiting]
-        held, lines = len(self._waiting), self._waiting.count(b"\n")
-        while not self._ended and lines < records and held < size:
-            line_length = held // lines + 1 if lines else _TYPICAL_LINE
-            part = self._text.read(min(max(_CHUNK, (records - lines) * line_length), max(1, size - held)))
-            self._ended = not part
-            parts.append(part)
-            held += len(part)
-            lines += part.count(b"\n")
-        self._waiting = b"".join(parts)
-        return lines
+    def _lengthened(self, text: Bytes, wanted: int) -> Bytes:
+        """The text and what follows it in the file, at most so many bytes more."""
+        longer = np.empty(len(text) + wanted, np.uint8)
+        longer[: len(text)] = text
+        read = self._text.readinto(longer[len(text) :])
+        self._ended = read == 0
+        return longer[: len(text) + read]
 
-    def _cut_line(self, size: int) -> int:
-        """The line that is waiting goes on and on: its beginning is kept, the rest is read and dropped.
-
-        Gives the number of bytes dropped.
-        """
-        whole = len(self._waiting)
-        self._waiting = self._waiting[:size]
-        dropped = whole - len(self._waiting)
-        while part := self._text.read(_CHUNK):
-            end = part.find(b"\n")
-            if end >= 0:
-                self._waiting += part[end:]
-                return dropped + end
-            dropped += len(part)
-        self._ended = True
-        return dropped
+    def _without_rest_of_line(self, start: Bytes, size: int) -> tuple[Bytes, int]:
+        """A line that goes on and on is cut to `size` bytes; gives the text with what follows it, and the bytes cut."""
+        cut = len(start) - size
+        while not self._ended:
+            part = self._lengthened(_NOTHING, _CHUNK)
+            rest = end_of_line(part, 1)
+            if rest != NO_END:
+                return np.concatenate([start[:size], part[rest - 1 :]]), cut + rest - 1
+            cut += len(part)
+        return start[:size], cut
 
     def _skip(self, position: int) -> None:
         """Unpack and drop what was read before: packed text cannot be entered in its middle."""

@@ -16,13 +16,18 @@ import xxhash
 
 from dataflows.steps.digests import digests_of
 from dataflows.steps.exact import decode_exactly
+from dataflows.steps.lines import Bytes, after_last_line
 from dataflows.steps.scan import ABSENT, BLANK, UNUSUAL, USUAL, Names, Places, Scanned, scan
 from dataflows.steps.values import (
+    BEYOND_ASCII,
+    CONTROL,
+    ESCAPE,
     NO_TIME,
     drop_nulls,
     flags_of,
-    has_odd_bytes,
-    mark_odd_bytes,
+    mark_bytes,
+    mark_wrong_escapes,
+    odd_bytes,
     text_series,
     times_of,
     unquote,
@@ -50,15 +55,23 @@ _COLUMN_OF = {
 }
 _EMPTY = bytes(EMPTY_DATA)
 _EMPTY_DIGEST = np.uint64(xxhash.xxh64_intdigest(_EMPTY))
+_ODD = np.zeros(256, np.uint8)
+_ODD[:0x20], _ODD[0x80:] = CONTROL, BEYOND_ASCII
+_ODD[ord("\n")], _ODD[ord("\\")] = 0, ESCAPE
 # What stands for a record with a line feed inside, which is looked at by itself.
 _NOT_ONE_LINE = b"?"
-_PLAIN, _ESCAPE, _WRONG = 0, 1, 2
+_LINE_FEED = np.uint8(ord("\n"))
 
 
-def decode_chunk(chunk: bytes, partition: int, first_line: int, catalog: CompiledCatalog) -> DecodedBatch:
-    """Decodes whole NDJSON lines of a file; offsets are line numbers, blank lines have one but are no records."""
-    text = chunk if chunk.endswith(b"\n") or not chunk else chunk + b"\n"
-    scanned = scan(np.frombuffer(text, np.uint8), _names(catalog.elements))
+def decode_chunk(chunk: bytes | Bytes, partition: int, first_line: int, catalog: CompiledCatalog) -> DecodedBatch:
+    """Decodes whole NDJSON lines of a file; offsets are line numbers, blank lines have one but are no records.
+
+    The batch keeps the chunk alive, and points into it.
+    """
+    text = np.frombuffer(chunk, np.uint8)
+    if after_last_line(text) < len(text):
+        text = np.append(text, _LINE_FEED)
+    scanned = scan(text, _names(catalog.elements))
     lines = len(scanned.kinds)
     kept = np.flatnonzero(scanned.kinds != BLANK)
     if len(kept) < lines:
@@ -67,7 +80,7 @@ def decode_chunk(chunk: bytes, partition: int, first_line: int, catalog: Compile
     return _batch(
         text,
         scanned,
-        lambda row: text[starts[row] : ends[row]],
+        lambda row: text[starts[row] : ends[row]].tobytes(),
         (partition, kept + first_line, first_line + lines),
         catalog.elements,
         None,
@@ -82,10 +95,11 @@ def decode(
     record_times: npt.NDArray[np.int64] | None = None,
 ) -> DecodedBatch:
     """Decodes consecutive records of a partition, given as bytes with their offsets and, from a log, their times."""
-    text = b"\n".join(chain(records, [b""]))
-    if text.count(b"\n") != len(records):
-        text = b"\n".join([*(_NOT_ONE_LINE if b"\n" in record else record for record in records), b""])
-    scanned = scan(np.frombuffer(text, np.uint8), _names(catalog.elements))
+    joined = b"\n".join(chain(records, [b""]))
+    if joined.count(b"\n") != len(records):
+        joined = b"\n".join([*(_NOT_ONE_LINE if b"\n" in record else record for record in records), b""])
+    text = np.frombuffer(joined, np.uint8)
+    scanned = scan(text, _names(catalog.elements))
     scanned.kinds[scanned.kinds == BLANK] = UNUSUAL
     next_offset = int(offsets[-1]) + 1 if len(offsets) else 0
     return _batch(text, scanned, records.__getitem__, (partition, offsets, next_offset), catalog.elements, record_times)
@@ -101,7 +115,7 @@ def _rows(scanned: Scanned, rows: npt.NDArray[np.int64]) -> Scanned:
 
 
 def _batch(
-    text: bytes,
+    text: Bytes,
     scanned: Scanned,
     record_at: Callable[[int], bytes],
     place: tuple[int, npt.NDArray[np.int64], int],
@@ -123,50 +137,46 @@ def _batch(
     return DecodedBatch(partition, next_offset, events, texts, record_times)
 
 
-def _doubt(text: bytes, scanned: Scanned) -> None:
+def _doubt(text: Bytes, scanned: Scanned) -> None:
     """Leaves to the exact decoder what is too long, may not be UTF-8, or holds bytes that JSON does not allow."""
     kinds = scanned.kinds
     kinds[scanned.ends - scanned.starts > RECORD_BYTES_LIMIT] = UNUSUAL
     kinds[scanned.members > ELEMENTS_LIMIT] = UNUSUAL
-    wrong = np.zeros(256, np.uint8)
-    wrong[:0x20], wrong[ord("\\")] = _WRONG, _ESCAPE
-    wrong[ord("\n")] = _PLAIN
-    if not _is_utf8(text):
-        wrong[0x80:] = _WRONG
-    view = np.frombuffer(text, np.uint8)
-    if has_odd_bytes(view, wrong):
-        mark_odd_bytes(view, scanned.starts, scanned.ends, wrong, kinds)
+    odd = odd_bytes(text, _ODD)
+    if odd & BEYOND_ASCII and not _is_utf8(text):
+        mark_bytes(text, scanned.starts, scanned.ends, BEYOND_ASCII, _ODD, kinds)
+    if odd & ESCAPE:
+        mark_wrong_escapes(text, scanned.starts, scanned.ends, kinds)
+    if odd & CONTROL:
+        mark_bytes(text, scanned.starts, scanned.ends, CONTROL, _ODD, kinds)
 
 
-def _is_utf8(text: bytes) -> bool:
-    if text.isascii():
-        return True
+def _is_utf8(text: Bytes) -> bool:
     try:
-        text.decode()
+        text.tobytes().decode()
     except UnicodeDecodeError:
         return False
     return True
 
 
-def _columns(text: bytes, scanned: Scanned) -> pl.DataFrame:
+def _columns(text: Bytes, scanned: Scanned) -> pl.DataFrame:
     """The columns of `DECODED_COLUMNS`, but for the offset; rows whose values are not plain become UNUSUAL."""
-    view, kinds = np.frombuffer(text, np.uint8), scanned.kinds
+    kinds = scanned.kinds
     place = {name: (scanned.first[number], scanned.behind[number]) for number, name in enumerate(_ATTRIBUTES)}
-    has_escapes = b"\\" in text
     for name in _STRINGS:
-        unquote(view, *place[name], name in IDENTITY_ATTRIBUTES, ATTRIBUTE_LENGTH_LIMIT, has_escapes, kinds)
+        unquote(text, *place[name], name in IDENTITY_ATTRIBUTES, ATTRIBUTE_LENGTH_LIMIT, kinds)
     place["subscription"] = _owners(place, kinds)
-    drop_nulls(view, place["data"][0], True, kinds)
-    times = pl.Series("event_time", times_of(view, *place["time"], kinds))
+    drop_nulls(text, place["data"][0], True, kinds)
+    times = pl.Series("event_time", times_of(text, *place["time"], kinds))
     nothing = pl.Series([None], dtype=pl.String).new_from_index(0, len(kinds))
     return pl.DataFrame(
         [
             *(text_series(column, text, *place[name]) for name, column in _COLUMN_OF.items()),
             times.set(times == NO_TIME, None),
-            pl.Series("synthetic", flags_of(view, place["synthetic"][0], kinds)),
+            pl.Series("synthetic", flags_of(text, place["synthetic"][0], kinds)),
             nothing.alias("reason"),
             nothing.alias("reason_detail"),
-            pl.Series("content_digest", digests_of(view, *place["data"], _EMPTY_DIGEST)),
+            pl.Series("content_digest", digests_of(text, *place["data"], _EMPTY_DIGEST)),
             text_series("data", text, *place["data"]).fill_null(_EMPTY.decode()),
         ]
     )
@@ -185,7 +195,7 @@ def _owners(place: dict[str, tuple[Places, Places]], kinds: npt.NDArray[np.uint8
 
 
 def _element_texts(
-    text: bytes, scanned: Scanned, number: int, names: tuple[str, ...], kinds: npt.NDArray[np.uint8]
+    text: Bytes, scanned: Scanned, number: int, names: tuple[str, ...], kinds: npt.NDArray[np.uint8]
 ) -> dict[str, pl.Series]:
     """One String column of JSON texts per name, null where absent; the places of their tops begin at `number`.
 
@@ -195,7 +205,7 @@ def _element_texts(
     for top in dict.fromkeys(name.partition(".")[0] for name in names):
         first, behind = scanned.first[number], scanned.behind[number]
         number += 1
-        drop_nulls(np.frombuffer(text, np.uint8), first, False, kinds)
+        drop_nulls(text, first, False, kinds)
         column = text_series(top, text, first, behind)
         if top in names:
             texts[top] = column
@@ -208,9 +218,9 @@ def _element_texts(
 def _inner_texts(column: pl.Series, names: tuple[str, ...], kinds: npt.NDArray[np.uint8]) -> dict[str, pl.Series]:
     """The named members of the objects in a column of JSON texts."""
     objects = [text if text is not None and text.startswith("{") else "{}" for text in column.to_list()]
-    text = "\n".join([*objects, ""]).encode()
+    text = np.frombuffer("\n".join([*objects, ""]).encode(), np.uint8)
     tops = tuple(dict.fromkeys(name.partition(".")[0] for name in names))
-    scanned = scan(np.frombuffer(text, np.uint8), Names.of(tops, (), None))
+    scanned = scan(text, Names.of(tops, (), None))
     kinds[scanned.kinds != USUAL] = UNUSUAL
     scanned.first[:, scanned.kinds != USUAL] = ABSENT
     return _element_texts(text, scanned, 0, names, kinds)

@@ -36,3 +36,12 @@ def end_of_line(text: Bytes, lines: int) -> int:
             if left == 0:
                 return place + 1
     return NO_END
+
+
+@compiled
+def after_last_line(text: Bytes) -> int:
+    """The place behind the last line feed; 0 without one."""
+    place = len(text)
+    while place > 0 and text[place - 1] != _LINE_FEED:
+        place -= 1
+    return place

@@ -14,6 +14,7 @@ from dataflows.steps.scan import ABSENT, UNUSUAL, USUAL, Places
 from rating.compiled import compiled
 from schemas.events import EARLIEST_TIME, LATEST_TIME
 
+ESCAPE, CONTROL, BEYOND_ASCII = 1, 2, 4
 NO_TIME = np.iinfo(np.int64).min
 _NOT_READ = NO_TIME + 1
 _INLINE = 12
@@ -22,17 +23,16 @@ _QUOTE, _BACKSLASH, _OPEN = ord('"'), ord("\\"), ord("{")
 _LOWER_F, _LOWER_N, _LOWER_T, _LOWER_U = ord("f"), ord("n"), ord("t"), ord("u")
 _ZERO, _MINUS, _PLUS, _COLON, _POINT, _UPPER_T, _UPPER_Z = (ord(letter) for letter in "0-+:.TZ")
 _MONTH_ENDS = np.array([0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365])
-_PLAIN, _ESCAPE, _WRONG = 0, 1, 2
 _ESCAPABLE = np.frombuffer(b'"\\/bfnrt', np.uint8)
 
 
-def text_series(name: str, text: bytes, first: Places, behind: Places) -> pl.Series:
+def text_series(name: str, text: Bytes, first: Places, behind: Places) -> pl.Series:
     """A String column of the text between these places, null where `first` is ABSENT."""
     absent = first == ABSENT
     if absent.all():
         return pl.Series(name, [None], pl.String).new_from_index(0, len(first))
     words = np.zeros((len(first), 4), np.uint32)
-    _fill_views(np.frombuffer(text, np.uint8), first, behind, words, words.view(np.uint8))
+    _fill_views(text, first, behind, words, words.view(np.uint8))
     present = pa.py_buffer(np.packbits(~absent, bitorder="little")) if absent.any() else None
     buffers = [present, pa.py_buffer(words), pa.py_buffer(text)]
     return pl.Series(name, pl.from_arrow(pa.Array.from_buffers(pa.string_view(), len(first), buffers)))
@@ -54,24 +54,32 @@ def _fill_views(text: Bytes, first: Places, behind: Places, words: npt.NDArray[n
 
 
 @compiled
-def has_odd_bytes(text: Bytes, classes: Bytes) -> bool:
-    """Whether a byte occurs whose class is not 0."""
+def odd_bytes(text: Bytes, classes: Bytes) -> int:
+    """The classes of all bytes that occur, as bits."""
     found = 0
     for byte in text:
         found |= classes[byte]
-    return found != 0
+    return found
 
 
 @compiled
-def mark_odd_bytes(text: Bytes, starts: Places, ends: Places, classes: Bytes, kinds: Bytes) -> None:
-    """Makes rows UNUSUAL that hold a byte of class 2, or a backslash (class 1) that begins no plain escape."""
+def mark_bytes(text: Bytes, starts: Places, ends: Places, wrong: int, classes: Bytes, kinds: Bytes) -> None:
+    """Makes rows UNUSUAL that hold a byte of the wrong class."""
+    for row in range(len(kinds)):
+        found = 0
+        for place in range(starts[row], ends[row]):
+            found |= classes[text[place]]
+        if found & wrong:
+            kinds[row] = UNUSUAL
+
+
+@compiled
+def mark_wrong_escapes(text: Bytes, starts: Places, ends: Places, kinds: Bytes) -> None:
+    """Makes rows UNUSUAL that hold a backslash which begins no plain escape."""
     for row in range(len(kinds)):
         place, end = starts[row], ends[row]
-        while place < end and kinds[row] == USUAL:
-            kind = classes[text[place]]
-            if kind == _WRONG:
-                kinds[row] = UNUSUAL
-            elif kind == _ESCAPE:
+        while place < end:
+            if text[place] == _BACKSLASH:
                 length = _escape_length(text, place + 1)
                 if length == 0:
                     kinds[row] = UNUSUAL
@@ -105,9 +113,7 @@ def _hex_digit(byte: int) -> int:
 
 
 @compiled
-def unquote(
-    text: Bytes, first: Places, behind: Places, required: bool, longest: int, has_escapes: bool, kinds: Bytes
-) -> None:
+def unquote(text: Bytes, first: Places, behind: Places, required: bool, longest: int, kinds: Bytes) -> None:
     """Moves the places of JSON strings to those of what they say; null is ABSENT.
 
     Rows become UNUSUAL where a value is no string, empty, longer than `longest` bytes, has an escape or is missing.
@@ -119,18 +125,22 @@ def unquote(
         if start != ABSENT and text[start] == _QUOTE:
             end = behind[row] - 1
             length = end - start - 1
-            if length == 0 or length > longest:
+            if length == 0 or length > longest or _has_escape(text, start, end):
                 kinds[row] = UNUSUAL
-            if has_escapes:
-                for place in range(start, end):
-                    if text[place] == _BACKSLASH:
-                        kinds[row] = UNUSUAL
             first[row] = start + 1
             behind[row] = end
         elif start != ABSENT and text[start] == _LOWER_N and not required:
             first[row] = ABSENT
         else:
             kinds[row] = UNUSUAL
+
+
+@compiled
+def _has_escape(text: Bytes, at: int, end: int) -> bool:
+    found = False
+    for place in range(at, end):
+        found |= text[place] == _BACKSLASH
+    return found
 
 
 @compiled

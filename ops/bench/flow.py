@@ -19,7 +19,7 @@ from schemas.catalog import Catalog
 # Where each stage of the flow happens; a name that has moved fails here, loudly.
 _STAGES = (
     (LineRecords, "read", "read"),
-    (files, "decode", "decode"),
+    (files, "decode_chunk", "decode"),
     (files, "admit", "admit"),
     (flow, "rate", "rate"),
     (sink, "assemble", "price"),
