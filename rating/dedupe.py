@@ -17,30 +17,26 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from rating.compiled import compiled
+from rating.hashing import Hashes, hash_pairs
 from rating.prices import Index, Mask
+from rating.texts import texts_of
 from rating.wide import Wide
 
-Hashes = npt.NDArray[np.uint64]
-
 _PARTITION_SHIFT = 48
-_SEED_LOW, _SEED_HIGH, _SOURCE_SEED_LOW, _SOURCE_SEED_HIGH = 11, 23, 37, 53
-_ODD = np.uint64(0x9E37_79B9_7F4A_7C15)
+_SEEDS = (11, 23, 37, 53)
 _MOST_RUNS = 10
 _MERGED_RUNS = 6
 _FILTER_BITS_PER_EVENT = 16
 _SMALLEST_FILTER = 1 << 12
-_BITS = np.left_shift(np.uint8(1), np.arange(8, dtype=np.uint8))
+_ONE, _BYTE_SHIFT, _BIT_MASK, _CHECK_SHIFT = np.uint64(1), np.uint64(3), np.uint64(7), np.uint64(32)
 _HOUR = 3_600_000_000
 _BUCKETS_IN_LATENESS = 8
 
 
 def hash_identities(event_ids: pl.Series, sources: pl.Series) -> Wide:
     """128-bit hashes, shape (n, 2) uint64, of the pairs (source, id); the two parts are hashed apart, never joined."""
-    hashes = np.empty((len(event_ids), 2), np.uint64)
-    for limb, seed, source_seed in ((0, _SEED_LOW, _SOURCE_SEED_LOW), (1, _SEED_HIGH, _SOURCE_SEED_HIGH)):
-        of_source = sources.hash(seed=source_seed).to_numpy()
-        hashes[:, limb] = (event_ids.hash(seed=seed).to_numpy() ^ (of_source * _ODD)) * _ODD
-    return hashes
+    return hash_pairs(texts_of(event_ids), texts_of(sources), _SEEDS)
 
 
 def pack_positions(partition: int, offsets: Index) -> Index:
@@ -58,7 +54,7 @@ class Sightings:
 
     def take(self, rows: Index) -> "Sightings":
         """These rows."""
-        return Sightings(self.identity[rows], self.position[rows], self.record_time[rows])
+        return Sightings(np.take(self.identity, rows, axis=0), self.position[rows], self.record_time[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +72,58 @@ class _Run:
 
     @classmethod
     def merged(cls, runs: "list[_Run]") -> "_Run":
-        high = np.concatenate([run.high for run in runs])
-        order = np.argsort(high, kind="stable")
-        check = np.concatenate([run.check for run in runs])
-        return cls(high[order], check[order], np.concatenate([run.position for run in runs])[order])
+        """The sights of all these runs; runs of like length are merged first."""
+        while len(runs) > 1:
+            runs = sorted(runs, key=lambda run: len(run.high))
+            one, other = runs[:2]
+            columns = one.high, one.check, one.position, other.high, other.check, other.position
+            runs = [cls(*_merge(*columns)), *runs[2:]]
+        return runs[0]
 
     def positions_of(self, identity: Wide) -> Index:
         """The position of each identity's first sight, -1 where the run has none."""
-        found = np.searchsorted(self.high, identity[:, 1])
-        found[found == len(self.high)] = 0
-        same = (self.high[found] == identity[:, 1]) & (self.check[found] == _checks(identity))
-        return np.where(same, self.position[found], -1)
+        return _positions(self.high, self.check, self.position, identity)
+
+
+@compiled
+def _positions(high: Hashes, check: npt.NDArray[np.uint32], position: Index, identity: Wide) -> Index:
+    found = np.full(len(identity), -1)
+    for row in range(len(identity)):
+        wanted = identity[row, 1]
+        low, beyond = 0, len(high)
+        while low < beyond:
+            middle = (low + beyond) >> 1
+            if high[middle] < wanted:
+                low = middle + 1
+            else:
+                beyond = middle
+        if low < len(high) and high[low] == wanted and check[low] == identity[row, 0] >> _CHECK_SHIFT:
+            found[row] = position[low]
+    return found
+
+
+@compiled
+def _merge(
+    high: Hashes,
+    check: npt.NDArray[np.uint32],
+    position: Index,
+    other_high: Hashes,
+    other_check: npt.NDArray[np.uint32],
+    other_position: Index,
+) -> tuple[Hashes, npt.NDArray[np.uint32], Index]:
+    height = len(high) + len(other_high)
+    merged_high, merged_check = np.empty(height, np.uint64), np.empty(height, np.uint32)
+    merged_position = np.empty(height, np.int64)
+    row = other_row = 0
+    for place in range(height):
+        if other_row == len(other_high) or (row < len(high) and high[row] <= other_high[other_row]):
+            merged_high[place], merged_check[place], merged_position[place] = high[row], check[row], position[row]
+            row += 1
+        else:
+            merged_high[place], merged_check[place] = other_high[other_row], other_check[other_row]
+            merged_position[place] = other_position[other_row]
+            other_row += 1
+    return merged_high, merged_check, merged_position
 
 
 def _checks(identity: Wide) -> npt.NDArray[np.uint32]:
@@ -105,16 +142,8 @@ class _Filter:
         if (self._held + len(identity)) * _FILTER_BITS_PER_EVENT > len(self._bits) * 8:
             return False
         self._held += len(identity)
-        for slot, bit in self._probes(identity):
-            self._set(slot, bit)
+        _set_bits(self._bits, identity)
         return True
-
-    def _set(self, slot: Index, bit: npt.NDArray[np.uint8]) -> None:
-        """Sets the bits; where two of them fall into one byte, the one lost in a round is set in the next."""
-        while len(slot):
-            self._bits[slot] |= bit
-            lost = (self._bits[slot] & bit) == 0
-            slot, bit = slot[lost], bit[lost]
 
     def grow(self, held: int) -> None:
         """Empties the filter and gives it room for twice that many events."""
@@ -123,16 +152,29 @@ class _Filter:
         self._held = 0
 
     def may_hold(self, identity: Wide) -> Mask:
-        (slot, bit), (other_slot, other_bit) = self._probes(identity)
-        hit: Mask = (self._bits[slot] & bit).astype(np.bool_) & (self._bits[other_slot] & other_bit).astype(np.bool_)
-        return hit
+        """Where both bits of an identity are set."""
+        return _bits_set(self._bits, identity)
 
-    def _probes(self, identity: Wide) -> list[tuple[Index, npt.NDArray[np.uint8]]]:
-        mask = np.uint64(len(self._bits) - 1)
-        return [
-            (((part >> np.uint64(3)) & mask).view(np.int64), _BITS[(part & np.uint64(7)).view(np.int64)])
-            for part in (identity[:, 0] >> np.uint64(32), identity[:, 1])
-        ]
+
+@compiled
+def _set_bits(bits: npt.NDArray[np.uint8], identity: Wide) -> None:
+    mask = np.uint64(len(bits) - 1)
+    for row in range(len(identity)):
+        low, high = identity[row, 0] >> _CHECK_SHIFT, identity[row, 1]
+        bits[(low >> _BYTE_SHIFT) & mask] |= np.uint8(_ONE << (low & _BIT_MASK))
+        bits[(high >> _BYTE_SHIFT) & mask] |= np.uint8(_ONE << (high & _BIT_MASK))
+
+
+@compiled
+def _bits_set(bits: npt.NDArray[np.uint8], identity: Wide) -> Mask:
+    mask = np.uint64(len(bits) - 1)
+    hit = np.empty(len(identity), np.bool_)
+    for row in range(len(identity)):
+        low, high = identity[row, 0] >> _CHECK_SHIFT, identity[row, 1]
+        first = np.uint64(bits[(low >> _BYTE_SHIFT) & mask]) >> (low & _BIT_MASK)
+        second = np.uint64(bits[(high >> _BYTE_SHIFT) & mask]) >> (high & _BIT_MASK)
+        hit[row] = (first & second & _ONE) == _ONE
+    return hit
 
 
 class DuplicateIndex:

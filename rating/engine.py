@@ -16,7 +16,7 @@ from rating.batch import DecodedBatch
 from rating.catalog import CompiledCatalog
 from rating.dedupe import Sightings, hash_identities, pack_positions
 from rating.fold import fold
-from rating.measures import Pairs, event_columns, measure
+from rating.measures import Batch, Pairs, event_columns, measure
 from rating.periods import FoundPeriods
 from rating.prices import Index, Mask
 from rating.resolve import LaneState, resolve
@@ -50,20 +50,24 @@ class RatingSettings:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One key group's part of a batch, in the order of the log: events to be rated, and what charges measure of them.
+    """One key group's part of a batch: the `rows` of its events that are to be rated, in the order of the log.
 
-    `events` has the columns of `measures.event_columns`; `identity` is (n, 2) uint64; `pairs.event` counts within it.
+    `identity` (n, 2) uint64 and `pairs`, whose `event` counts within the share, are of these rows.
     """
 
-    partition: int
-    events: pl.DataFrame
+    batch: Batch
+    rows: Index
     identity: Wide
     pairs: Pairs
 
     @property
     def height(self) -> int:
         """The number of events."""
-        return len(self.events)
+        return len(self.rows)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # To another process go the share's own events only.
+        return Share, (self.batch.take(self.rows), np.arange(len(self.rows)), self.identity, self.pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,46 +90,44 @@ def admit(
 ) -> tuple[LaneState, Admitted]:
     """Decides what can be decided of each record by itself, and splits the rest by key group. The lane is consumed."""
     lane, resolved = resolve(lane, batch, catalog, settings.lateness, settings.skew)
-    lane.periods = lane.periods or FoundPeriods.none(len(catalog.subscriptions.start))
+    lane.periods = lane.periods or FoundPeriods.none(len(catalog.subscriptions.clocks.anchor))
     pairs = measure(batch, resolved, catalog, lane.periods)
-    events = event_columns(batch, resolved)
+    whole = Batch(batch.partition, event_columns(batch, resolved))
     open_rows = np.flatnonzero(resolved.verdict <= Verdict.BLOCKED)
-    settled = events.clear() if len(open_rows) == len(events) else events.filter(resolved.verdict > Verdict.BLOCKED)
+    decided = np.flatnonzero(resolved.verdict > Verdict.BLOCKED)
     admitted = Admitted(
         batch.partition,
         batch.next_offset,
         lane.latest_time,
-        len(events),
-        rows.event_rows(settled, batch.partition, catalog),
-        _split(batch.partition, events, open_rows, pairs, catalog, settings.key_groups),
+        len(whole.events),
+        rows.settled_rows(whole.take(decided), catalog),
+        _split(whole, open_rows, pairs, catalog, settings.key_groups),
     )
     return lane, admitted
 
 
 def _split(
-    partition: int, events: pl.DataFrame, open_rows: Index, pairs: Pairs, catalog: CompiledCatalog, key_groups: int
+    batch: Batch, open_rows: Index, pairs: Pairs, catalog: CompiledCatalog, key_groups: int
 ) -> tuple[tuple[int, Share], ...]:
-    """One gather sorts all columns by key group; the shares are slices of it."""
+    """One sort by key group; the shares are slices of it."""
     if not len(open_rows):
         return ()
-    group_of_row = np.zeros(len(events), np.uint16)
-    owner = events["subscription"].to_numpy()[open_rows]
+    group_of_row = np.zeros(len(batch.events), np.uint16)
+    owner = batch.column("subscription")[open_rows]
     group_of_row[open_rows] = catalog.subscriptions.id_hash[owner] % np.uint32(key_groups)
     order = open_rows[np.argsort(group_of_row[open_rows], kind="stable")]
-    ordered = events[pl.Series(order.astype(np.uint32))]
-    identity = hash_identities(ordered["event_id"], ordered["source"])
-    place = np.zeros(len(events), np.int64)
+    identity = np.take(hash_identities(batch.events["event_id"], batch.events["source"]), order, axis=0)
+    place = np.zeros(len(batch.events), np.int64)
     place[order] = np.arange(len(order))
     pair_groups = group_of_row[pairs.event]
     pairs = pairs.take(np.argsort(pair_groups, kind="stable"))
-    groups, starts, counts = np.unique(group_of_row[order], return_index=True, return_counts=True)
-    pair_ends = np.searchsorted(np.sort(pair_groups), groups, side="right")
-    pair_starts = np.concatenate([[0], pair_ends[:-1]])
+    starts = np.concatenate([[0], np.cumsum(np.bincount(group_of_row[order], minlength=key_groups))])
+    pair_starts = np.concatenate([[0], np.cumsum(np.bincount(pair_groups, minlength=key_groups))])
     shares = []
-    for group, start, count, first, end in zip(groups, starts, counts, pair_starts, pair_ends, strict=True):
-        own = pairs.take(slice(int(first), int(end))).at(place, int(start))
-        share = Share(partition, ordered.slice(int(start), int(count)), identity[start : start + count], own)
-        shares.append((int(group), share))
+    for group in np.flatnonzero(np.diff(starts)).tolist():
+        start, end = int(starts[group]), int(starts[group + 1])
+        own = pairs.between(int(pair_starts[group]), int(pair_starts[group + 1])).at(place, start)
+        shares.append((group, Share(batch, order[start:end], identity[start:end], own)))
     return tuple(shares)
 
 
@@ -135,12 +137,10 @@ def rate(
     """Gives each event of the share its verdict and each pair its running usage. The state is consumed."""
     share = _not_applied(state, share)
     if not share.height:
-        return state, Rated(share.partition, share.events, share.pairs, None)
-    offsets = share.events["offset"].to_numpy()
-    sightings = Sightings(
-        share.identity, pack_positions(share.partition, offsets), share.events["record_time"].to_numpy()
-    )
-    event_time = share.events["event_time"].to_numpy()
+        return state, Rated(share.batch, share.rows, np.zeros(0, np.int8), {}, share.pairs, None)
+    batch, partition = share.batch, share.batch.partition
+    offsets, event_time = batch.column("offset")[share.rows], batch.column("event_time")[share.rows]
+    sightings = Sightings(share.identity, pack_positions(partition, offsets), batch.column("record_time")[share.rows])
     late = state.duplicates.beyond_reach(sightings)
     refused = np.zeros(share.height, np.bool_)
     while True:
@@ -152,8 +152,9 @@ def rate(
             break
         refused[overflowing] = True
     state.duplicates.remember(sightings.take(np.flatnonzero(~(repeated | refused | late | held))))
-    state.applied[share.partition] = int(offsets[-1])
-    return state, Rated(share.partition, rows.with_verdicts(share.events, repeated, late, refused), pairs, folded)
+    state.applied[partition] = int(offsets[-1])
+    verdict, words = rows.verdicts_after(batch.column("verdict")[share.rows], repeated, late, refused)
+    return state, Rated(batch, share.rows, verdict, words, pairs, folded)
 
 
 def _looked_up(state: GroupState, sightings: Sightings, open_rows: Index) -> tuple[Mask, Mask]:
@@ -166,19 +167,19 @@ def _looked_up(state: GroupState, sightings: Sightings, open_rows: Index) -> tup
 
 
 def _pairs_without(share: Share, left_out: Mask) -> Pairs:
-    return share.pairs.take(~left_out[share.pairs.event]) if left_out.any() else share.pairs
+    return share.pairs.take(np.flatnonzero(~left_out[share.pairs.event])) if left_out.any() else share.pairs
 
 
 def _not_applied(state: GroupState, share: Share) -> Share:
     """Defence in depth: events at or below the last applied offset of their partition are in the state already."""
-    applied = state.applied.get(share.partition, -1)
-    offsets = share.events["offset"].to_numpy()
+    applied = state.applied.get(share.batch.partition, -1)
+    offsets = share.batch.column("offset")[share.rows]
     if not len(offsets) or offsets[0] > applied:
         return share
     first = int(np.searchsorted(offsets, applied, side="right"))
-    kept = share.pairs.event >= first
+    kept = np.flatnonzero(share.pairs.event >= first)
     place = np.arange(len(offsets))
-    return Share(share.partition, share.events[first:], share.identity[first:], share.pairs.take(kept).at(place, first))
+    return Share(share.batch, share.rows[first:], share.identity[first:], share.pairs.take(kept).at(place, first))
 
 
 def assemble(rated: Sequence[Rated], catalog: CompiledCatalog) -> Outcome:

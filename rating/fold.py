@@ -18,7 +18,7 @@ from rating.money import ONE_UNIT, divide_half_away
 from rating.periods import Times
 from rating.prices import Index
 from rating.state import GroupState
-from rating.usage import Counters, Fold, Segments, fold_averages, fold_greatest, fold_latest, fold_sums, running_sums
+from rating.usage import Counters, Fold, fold_quantities, running_sums
 from rating.wide import Wide
 
 _ELSEWHERE = -1
@@ -35,23 +35,25 @@ class Folded:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What the counters of some slots held, so that a fold can be taken back; nothing where it cannot be needed."""
+    """What some rows of the counters held, so that a fold can be taken back."""
 
-    slots: Index
+    rows: Index
     columns: tuple[npt.NDArray[np.generic], ...]
 
     @classmethod
-    def of(cls, counters: Counters, slots: Index) -> "_Kept":
-        """What these slots hold now."""
-        return cls(slots, tuple(column[slots] for column in _columns(counters)))
+    def of(cls, counters: Counters, rows: Index, *, only_usage: bool) -> "_Kept":
+        """What these rows hold now."""
+        return cls(rows, tuple(np.take(column, rows, axis=0) for column in _columns(counters, only_usage)))
 
     def restore(self, counters: Counters) -> None:
         """Gives it back to them."""
-        for column, held in zip(_columns(counters), self.columns, strict=True):
-            column[self.slots] = held
+        for column, held in zip(_columns(counters, len(self.columns) == 1), self.columns, strict=True):
+            column[self.rows] = held
 
 
-def _columns(counters: Counters) -> tuple[npt.NDArray[np.generic], ...]:
+def _columns(counters: Counters, only_usage: bool) -> tuple[npt.NDArray[np.generic], ...]:
+    if only_usage:
+        return (counters.usage,)
     return counters.usage, counters.total, counters.weighted, counters.count, counters.latest_time
 
 
@@ -70,51 +72,13 @@ def fold(state: GroupState, pairs: Pairs, event_time: Times, catalog: CompiledCa
 
 
 def _fold_all(state: GroupState, pairs: Pairs, event_time: Times, catalog: CompiledCatalog) -> tuple[_Kept, Folded]:
-    segments = Segments.of(pairs.key)
-    slots = state.counters.slots_of(segments.keys)
-    kept = _Kept.of(state.counters, slots)
+    rows = state.counters.rows_of(pairs.key)
+    foldings = catalog.charges.foldings[pairs.charge]
+    kept = _Kept.of(state.counters, rows, only_usage=pairs.multiplier is None and not foldings.any())
     quantity = _with_new_values_only(state, pairs)
-    folded = _fold_by_aggregation(state.counters, slots, segments, pairs, quantity, event_time, catalog)
-    weighted = None
-    if pairs.multiplier is not None:
-        weighted = _weigh(state.counters, slots, segments, pairs, folded, catalog)
+    folded = fold_quantities(state.counters, rows, foldings, quantity, event_time[pairs.event])
+    weighted = None if pairs.multiplier is None else _weigh(state.counters, rows, pairs, folded, catalog)
     return kept, Folded(folded.before, folded.after, weighted)
-
-
-def _fold_by_aggregation(
-    counters: Counters,
-    slots: Index,
-    segments: Segments,
-    pairs: Pairs,
-    quantity: Wide,
-    event_time: Times,
-    catalog: CompiledCatalog,
-) -> Fold:
-    summed = catalog.charges.summed[pairs.charge]
-    if summed.all():
-        return fold_sums(counters, slots, segments, quantity)
-    kinds = catalog.charges.aggregations[pairs.charge]
-    before, after = wide.zeros(len(quantity)), wide.zeros(len(quantity))
-    for mask, kind in ((summed, "sum"), *((kinds == kind, kind) for kind in ("max", "latest", "average"))):
-        if mask.any():
-            own = np.flatnonzero(mask)
-            part = _fold_one(kind, counters, pairs.key[own], quantity[own], event_time[pairs.event[own]])
-            before[own], after[own] = part.before, part.after
-    return Fold(before, after)
-
-
-def _fold_one(kind: str, counters: Counters, keys: Index, quantity: Wide, times: Times) -> Fold:
-    segments = Segments.of(keys)
-    slots = counters.slots_of(segments.keys)
-    match kind:
-        case "max":
-            return fold_greatest(counters, slots, segments, quantity)
-        case "latest":
-            return fold_latest(counters, slots, segments, quantity, times)
-        case "average":
-            return fold_averages(counters, slots, segments, quantity)
-        case _:
-            return fold_sums(counters, slots, segments, quantity)
 
 
 def _sightings(pairs: Pairs, valued: Index) -> Sightings:
@@ -147,9 +111,7 @@ def _remember_values(state: GroupState, pairs: Pairs) -> None:
         state.values.remember(held.take(fresh))
 
 
-def _weigh(
-    counters: Counters, slots: Index, segments: Segments, pairs: Pairs, folded: Fold, catalog: CompiledCatalog
-) -> Wide:
+def _weigh(counters: Counters, rows: Index, pairs: Pairs, folded: Fold, catalog: CompiledCatalog) -> Wide:
     """The sum of multiplier * priced quantity before each pair, each product rounded half away from zero to 6 digits.
 
     Only volume tiers reprice, so only their charges with multipliers need it; others keep the priced usage itself.
@@ -158,11 +120,7 @@ def _weigh(
     included = catalog.charges.prices.included.gather(pairs.charge)
     before, after = (_excess(wide.to_series(column), included) for column in (folded.before, folded.after))
     weight = divide_half_away(wide.to_series(pairs.multiplier) * (after - before), ONE_UNIT)
-    weighted_before, weighted = running_sums(
-        counters.weighted[slots], segments, wide.from_series(weight)[segments.order]
-    )
-    counters.weighted[slots] = weighted[segments.last]
-    return segments.back(weighted_before)
+    return running_sums(counters.weighted, rows, wide.from_series(weight))
 
 
 def _excess(usage: pl.Series, included: pl.Series) -> pl.Series:

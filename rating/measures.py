@@ -5,8 +5,10 @@ one event and one charge that meters it.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from rating import wide
@@ -47,22 +49,41 @@ class Pairs:
     multiplier: Wide | None
     value: Wide | None
 
-    def take(self, rows: Index | Mask | slice) -> "Pairs":
+    def take(self, rows: Index) -> "Pairs":
         """These pairs."""
-        return Pairs(
-            self.event[rows],
-            self.charge[rows],
-            self.key[rows],
-            self.quantity[rows],
-            self.period_start[rows],
-            self.period_end[rows],
-            None if self.multiplier is None else self.multiplier[rows],
-            None if self.value is None else self.value[rows],
+        taken: list[Any] = [None if column is None else np.take(column, rows, axis=0) for column in self._columns()]
+        return Pairs(*taken)
+
+    def between(self, start: int, end: int) -> "Pairs":
+        """The pairs from one place up to another, without a copy."""
+        between: list[Any] = [None if column is None else column[start:end] for column in self._columns()]
+        return Pairs(*between)
+
+    def _columns(self) -> tuple[Any, ...]:
+        return (
+            *(self.event, self.charge, self.key, self.quantity, self.period_start, self.period_end),
+            *(self.multiplier, self.value),
         )
 
     def at(self, place: Index, start: int) -> "Pairs":
         """The same pairs, with event rows moved to their `place`, counted from `start`."""
         return replace(self, event=place[self.event] - start)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """All events of a batch in the order of the log, columns as in `event_columns`; its shares have rows of it."""
+
+    partition: int
+    events: pl.DataFrame
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """A column of numbers."""
+        return self.events[name].to_numpy()
+
+    def take(self, rows: Index) -> "Batch":
+        """These rows."""
+        return Batch(self.partition, self.events[pl.Series(rows.astype(np.uint32))])
 
 
 def counter_keys(catalog: CompiledCatalog, subscription: Index, charge: Index, period: Index) -> Index:
@@ -180,11 +201,12 @@ def _decide(resolved: Resolved, catalog: CompiledCatalog, charged: Index, event:
     columns = catalog.subscriptions
     moment = resolved.event_time
     if known.any():
-        inactive = known & ((moment < columns.start[owner]) | (moment >= columns.end[owner]))
+        start, end, trial_end, _ = np.take(columns.life, owner, axis=0).T
+        inactive = known & ((moment < start) | (moment >= end))
         resolved.decide(
             inactive, Verdict.BLOCKED, Reason.NOT_ACTIVE, "its time lies outside the life of its subscription"
         )
-        trial = known & (moment < columns.trial_end[owner]) & (resolved.verdict == 0)
+        trial = known & (moment < trial_end) & (resolved.verdict == 0)
         resolved.verdict[trial] = Verdict.TRIAL
     _exempt(resolved, charged, event, reading)
     resolved.verdict[resolved.verdict == 0] = Verdict.RATED
@@ -225,10 +247,11 @@ def _pairs(
     columns = catalog.subscriptions
     owner = resolved.subscription[event]
     trial = resolved.verdict[event] == Verdict.TRIAL
-    number, start, end = columns.clocks.periods_of(owner, resolved.event_time[event], found)
+    life = np.take(columns.life, owner, axis=0)
+    number, start, end = columns.clocks.periods_of(life[:, 3], resolved.event_time[event], found)
     if trial.any():
         number = np.where(trial, TRIAL_PERIOD, number)
-        start, end = np.where(trial, columns.start[owner], start), np.where(trial, columns.trial_end[owner], end)
+        start, end = np.where(trial, life[:, 0], start), np.where(trial, life[:, 2], end)
     return Pairs(
         event,
         charge,

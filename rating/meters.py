@@ -17,12 +17,12 @@ import xxhash
 from rating.expressions import Expression
 from rating.money import ONE, ONE_UNIT, divide_half_away
 from rating.prices import MULTIPLIER_BOUND, Index, Mask
-from schemas.decimals import QUANTITY_INTEGER_DIGITS, QUANTITY_SCALE, parse_quantity
+from rating.quantities import ABSENT, UNUSUAL, read_micros
+from rating.texts import texts_of
+from schemas.decimals import parse_quantity
 
 Element = tuple[str, Literal["number", "text"]]
-_PLAIN_DECIMAL = rf"^-?(0|[1-9][0-9]{{0,{QUANTITY_INTEGER_DIGITS - 1}}})(\.[0-9]{{1,{QUANTITY_SCALE}}})?$"
 _NEITHER_TEXT_NOR_NUMBER = r"^[tf\[{]"
-_DECIMAL = pl.Decimal(38, QUANTITY_SCALE)
 
 
 class Elements:
@@ -64,16 +64,15 @@ class Elements:
 
 def _numbers(raw: pl.Series) -> pl.Series:
     """Plain decimals are read as a column; every other text goes to the exact reader by itself."""
-    plain = raw.str.contains(_PLAIN_DECIMAL)
-    if not plain.all():
-        raw = _texts(raw)
-        plain = raw.str.contains(_PLAIN_DECIMAL)
-    micros = raw.zip_with(plain, _nothing(len(raw))).cast(_DECIMAL).to_physical()
-    unusual = np.flatnonzero((~plain).fill_null(value=False).to_numpy())
-    if len(unusual):
-        parsed = [parse_quantity(text) for text in raw.gather(unusual)]
-        micros = micros.scatter(unusual, pl.Series(parsed, dtype=pl.Int128))
-    return micros
+    micros, kinds = read_micros(texts_of(raw))
+    numbers = pl.Series(micros).cast(pl.Int128)
+    if not kinds.any():
+        return numbers
+    unusual = np.flatnonzero(kinds == UNUSUAL)
+    said = _texts(raw.gather(unusual)).to_list()
+    parsed = [None if text is None else parse_quantity(text) for text in said]
+    numbers = numbers.set(pl.Series(kinds == ABSENT), None)
+    return numbers.scatter(unusual, pl.Series(parsed, dtype=pl.Int128)) if len(unusual) else numbers
 
 
 def _texts(raw: pl.Series) -> pl.Series:

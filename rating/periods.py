@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from rating.compiled import compiled
+
 Times = npt.NDArray[np.int64]
 Index = npt.NDArray[np.int64]
 
@@ -39,19 +41,33 @@ class PeriodClock:
 
 @dataclass(frozen=True, slots=True)
 class FoundPeriods:
-    """The period found last for each clock; at first an empty one, which holds no moment.
+    """The period found last for each clock: number, start, end and an unused column, shape (clocks, 4), int64.
 
-    It changes with every look-up, so it belongs to one lane and is never shared between threads.
+    At first each is an empty one, which holds no moment. They change with every look-up, so they belong to one lane and
+    are never shared between threads. One clock's row is half a line of the processor's cache, never a part of two.
     """
 
-    number: Index
-    start: Times
-    end: Times
+    periods: npt.NDArray[np.int64]
 
     @classmethod
     def none(cls, height: int) -> "FoundPeriods":
         """Nothing found yet, for that many clocks."""
-        return cls(*(np.zeros(height, np.int64) for _ in range(3)))
+        return cls(np.zeros((height, 4), np.int64))
+
+
+@compiled
+def _look_up(
+    periods: npt.NDArray[np.int64], rows: Index, moments: Times, number: Index, start: Times, end: Times
+) -> int:
+    """Fills in the periods last found; gives how many do not hold their moment, which get an empty period."""
+    missed = 0
+    for place in range(len(rows)):
+        row, moment = rows[place], moments[place]
+        number[place], start[place], end[place] = periods[row, 0], periods[row, 1], periods[row, 2]
+        if moment < start[place] or moment >= end[place]:
+            end[place] = start[place]
+            missed += 1
+    return missed
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +105,17 @@ class PeriodClocks:
         wall = _by_zone(zones, zone, anchor, _to_wall)
         return cls(length, months, anchor, wall, zone, zones)
 
+    def distinct(self) -> tuple["PeriodClocks", Index]:
+        """Each clock once, and for every row here the row of its clock there."""
+        columns = {"length": self.length, "months": self.months, "anchor": self.anchor, "zone": self.zone}
+        clocks = pl.DataFrame(columns).with_columns(wall=pl.Series(self.local_anchor))
+        once = clocks.unique(maintain_order=True).with_row_index("row")
+        row = clocks.join(once, on=clocks.columns, how="left", maintain_order="left")["row"].cast(pl.Int64)
+        length, months, anchor, wall, zone = (
+            once[name].to_numpy() for name in ("length", "months", "anchor", "wall", "zone")
+        )
+        return PeriodClocks(length, months, anchor, wall, zone, self.zones), row.to_numpy()
+
     def periods_of(self, rows: Index, moments: Times, found: FoundPeriods | None = None) -> tuple[Index, Times, Times]:
         """Per row: the number of its clock's period that holds the moment, and the period's start and end.
 
@@ -98,12 +125,13 @@ class PeriodClocks:
         """
         if found is None:
             return self._find(rows, moments)
-        number, start, end = found.number[rows], found.start[rows], found.end[rows]
-        missed = np.flatnonzero((moments < start) | (moments >= end))
-        if len(missed):
+        number, start, end = (np.empty(len(rows), np.int64) for _ in range(3))
+        if _look_up(found.periods, rows, moments, number, start, end):
+            missed = np.flatnonzero(start == end)
             asked = rows[missed]
             number[missed], start[missed], end[missed] = self._find(asked, moments[missed])
-            found.number[asked], found.start[asked], found.end[asked] = number[missed], start[missed], end[missed]
+            for column, values in enumerate((number, start, end)):
+                found.periods[asked, column] = values[missed]
         return number, start, end
 
     def _find(self, rows: Index, moments: Times) -> tuple[Index, Times, Times]:

@@ -228,7 +228,7 @@ def _by_owner(row: int, events: pl.DataFrame, resolved: Resolved, catalog: Compi
 
 def _could_be_meant(subscription: int, moment: int, source: str, catalog: CompiledCatalog) -> bool:
     columns = catalog.subscriptions
-    if not columns.start[subscription] <= moment < columns.stated_end[subscription]:
+    if not columns.life[subscription, 0] <= moment < columns.stated_end[subscription]:
         return False
     sources = catalog.products.sources[columns.product[subscription]]
     return sources is None or source in sources

@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from rating import wide
 from rating.catalog import CompiledCatalog
 from rating.fold import Folded
 from rating.lines import lines_of
-from rating.measures import Pairs
+from rating.measures import Batch, Pairs
 from rating.periods import ENDLESS, Times
 from rating.prices import Index, Mask
 from rating.slices import LineKind, Usage
+from rating.wide import Wide
 from schemas.decimals import AMOUNT_SCALE, PRICE_SCALE, QUANTITY_SCALE
 from schemas.ledger import EVENTS, LINE_ITEMS, polars_schema
 from schemas.verdicts import Reason, Verdict
@@ -34,17 +36,28 @@ _LATE_DETAIL = "its input lies further behind the others than the lateness; see 
 _OVERFLOW_DETAIL = "its usage would pass what 38 digits can price"
 
 
+Words = tuple[str | None, str | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Rated:
-    """A share after rating: its events with verdicts, and its pairs with running usage (None: there is no pair).
+    """A share after rating: rows of a batch with their verdicts (int8), and their pairs with running usage.
 
-    Slim on purpose, for it may travel between processes; `outcome` makes ledger rows of it.
+    `words` are reason and detail of the rows that rating itself decided, by their number in `rows`. Without any pair
+    `folded` is None. `outcome` makes ledger rows of it.
     """
 
-    partition: int
-    events: pl.DataFrame
+    batch: Batch
+    rows: Index
+    verdict: npt.NDArray[np.int8]
+    words: dict[int, Words]
     pairs: Pairs
     folded: Folded | None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # To another process go the share's own events only.
+        own = self.batch.take(self.rows), np.arange(len(self.rows))
+        return Rated, (*own, self.verdict, self.words, self.pairs, self.folded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,33 +68,30 @@ class Outcome:
     line_items: pl.DataFrame
 
 
-def with_verdicts(events: pl.DataFrame, repeated: Mask, late: Mask, refused: Mask) -> pl.DataFrame:
-    """The events, where repeats are duplicates, late ones late, and refused ones rejected for overflow."""
-    changed = repeated | late | refused
-    if not changed.any():
-        return events
-    verdict = events["verdict"].to_numpy().copy()
-    words = {name: events[name].to_list() for name in ("reason", "reason_detail")}
+def verdicts_after(
+    verdict: npt.NDArray[np.int8], repeated: Mask, late: Mask, refused: Mask
+) -> tuple[npt.NDArray[np.int8], dict[int, Words]]:
+    """The verdicts, where repeats are duplicates, late ones late, and refused ones rejected for overflow."""
+    words: dict[int, Words] = {}
     for rows, outcome, reason, detail in (
         (repeated, Verdict.DUPLICATE, None, None),
         (late, Verdict.LATE, Reason.LATENESS.value, _LATE_DETAIL),
         (refused, Verdict.REJECTED, Reason.OVERFLOW.value, _OVERFLOW_DETAIL),
     ):
-        verdict[rows] = outcome
-        for row in np.flatnonzero(rows).tolist():
-            words["reason"][row], words["reason_detail"][row] = reason, detail
-    named = (pl.Series(name, values, dtype=pl.String) for name, values in words.items())
-    return events.with_columns(pl.Series("verdict", verdict), *named)
+        if rows.any():
+            verdict = np.where(rows, np.int8(outcome), verdict)
+            words |= dict.fromkeys(np.flatnonzero(rows).tolist(), (reason, detail))
+    return verdict, words
 
 
-def event_rows(events: pl.DataFrame, partition: int, catalog: CompiledCatalog) -> pl.DataFrame:
-    """Rows of the ledger's `events` from `measures.event_columns`; the owner is that of the subscription charged."""
-    if events.is_empty():
-        return pl.DataFrame(schema=_EVENT_ROWS)
-    return _event_rows(events.with_columns(pl.lit(partition, pl.Int32).alias("partition")), catalog)
+def settled_rows(batch: Batch, catalog: CompiledCatalog) -> pl.DataFrame:
+    """Rows of the ledger's `events` for events that need no rating."""
+    return _event_rows(batch, catalog) if len(batch.events) else pl.DataFrame(schema=_EVENT_ROWS)
 
 
-def _event_rows(events: pl.DataFrame, catalog: CompiledCatalog) -> pl.DataFrame:
+def _event_rows(batch: Batch, catalog: CompiledCatalog) -> pl.DataFrame:
+    """The owner is that of the subscription charged."""
+    events = batch.events
     columns = catalog.subscriptions
     owner = events["subscription"]
     known = owner.set(owner < 0, None)
@@ -89,7 +99,7 @@ def _event_rows(events: pl.DataFrame, catalog: CompiledCatalog) -> pl.DataFrame:
     if known.has_nulls():
         subscription = subscription.zip_with(known.is_not_null(), events["subscription_id"])
     return events.select(
-        "partition",
+        pl.lit(batch.partition, pl.Int32).alias("partition"),
         "offset",
         _time(events["record_time"]),
         "source",
@@ -120,54 +130,84 @@ def _or_of_subscription(stated: pl.Series, of_subscription: pl.Series, known: pl
 
 
 def outcome(rated: Sequence[Rated], catalog: CompiledCatalog) -> Outcome:
-    """The ledger rows of these shares, in their order."""
-    filled = [share for share in rated if len(share.events)]
-    if not filled:
-        return Outcome(pl.DataFrame(schema=_EVENT_ROWS), pl.DataFrame(schema=_LINE_ROWS))
-    events = _event_rows(
-        pl.concat(
-            [share.events.with_columns(pl.lit(share.partition, pl.Int32).alias("partition")) for share in filled]
-        ),
-        catalog,
+    """The ledger rows of these shares: batch by batch, in the order of the log."""
+    by_batch: dict[int, list[Rated]] = {}
+    for share in rated:
+        if len(share.rows):
+            by_batch.setdefault(id(share.batch), []).append(share)
+    outcomes = [_outcome_of_batch(shares, catalog) for shares in by_batch.values()]
+    if len(outcomes) == 1:
+        return outcomes[0]
+    events, lines = pl.DataFrame(schema=_EVENT_ROWS), pl.DataFrame(schema=_LINE_ROWS)
+    return Outcome(
+        pl.concat([events, *(one.events for one in outcomes)]),
+        pl.concat([lines, *(one.line_items for one in outcomes)]),
     )
-    starts = np.cumsum([0, *(len(share.events) for share in filled)])
-    paired = [(share, int(start)) for share, start in zip(filled, starts[:-1], strict=True) if len(share.pairs.event)]
+
+
+def _outcome_of_batch(shares: Sequence[Rated], catalog: CompiledCatalog) -> Outcome:
+    """The wide columns of a batch are taken once for all shares, and nearly in the order in which they were read."""
+    rows = np.concatenate([share.rows for share in shares])
+    order = np.argsort(rows)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    batch = _with_verdicts(shares[0].batch.take(rows[order]), shares, order, place)
+    events = _event_rows(batch, catalog)
+    starts = np.cumsum([0, *(len(share.rows) for share in shares)]).tolist()
+    paired = [(share, start) for share, start in zip(shares, starts, strict=False) if len(share.pairs.event)]
     if not paired:
         return Outcome(events, pl.DataFrame(schema=_LINE_ROWS))
-    return Outcome(events, _line_rows(paired, events, catalog))
+    event = place[np.concatenate([share.pairs.event + start for share, start in paired])]
+    return Outcome(events, _line_rows([share for share, _ in paired], event, events, catalog))
 
 
-def _line_rows(paired: Sequence[tuple[Rated, int]], events: pl.DataFrame, catalog: CompiledCatalog) -> pl.DataFrame:
-    event = np.concatenate([share.pairs.event + start for share, start in paired])
-    charge = np.concatenate([share.pairs.charge for share, _ in paired])
-    lines = lines_of(_usage([share for share, _ in paired], charge, events, event), catalog.charges.prices)
+def _with_verdicts(batch: Batch, shares: Sequence[Rated], order: Index, place: Index) -> Batch:
+    verdict = pl.Series("verdict", np.concatenate([share.verdict for share in shares])[order])
+    words: dict[int, Words] = {}
+    start = 0
+    for share in shares:
+        words |= {int(place[start + row]): said for row, said in share.words.items()}
+        start += len(share.rows)
+    columns = [verdict]
+    for column, name in enumerate(("reason", "reason_detail") if words else ()):
+        said = pl.Series([pair[column] for pair in words.values()], dtype=pl.String)
+        columns.append(batch.events[name].clone().scatter(list(words), said))
+    return Batch(batch.partition, batch.events.with_columns(columns))
+
+
+def _line_rows(shares: Sequence[Rated], event: Index, events: pl.DataFrame, catalog: CompiledCatalog) -> pl.DataFrame:
+    """The lines of all pairs of these shares; `event` is the row in `events` of each pair, share by share."""
+    order = np.argsort(event, kind="stable")
+    event = event[order]
+    charge, start, end = (
+        np.concatenate(columns)[order]
+        for columns in zip(
+            *((share.pairs.charge, share.pairs.period_start, share.pairs.period_end) for share in shares), strict=True
+        )
+    )
+    trial = (events["verdict"] == Verdict.TRIAL.label).to_numpy()[event]
+    lines = lines_of(_usage(shares, order, charge, trial), catalog.charges.prices)
     pair = lines["pair"].to_numpy()
-    start = np.concatenate([share.pairs.period_start for share, _ in paired])
-    end = np.concatenate([share.pairs.period_end for share, _ in paired])
     own = events.select(_OF_EVENT)
     if len(pair) != len(events) or (event[pair] != np.arange(len(events))).any():
         own = own[pl.Series(event[pair].astype(np.uint32))]
     return _named(lines, own, _numbers_within(event[pair]), charge[pair], start[pair], end[pair], catalog)
 
 
-def _usage(shares: Sequence[Rated], charge: Index, events: pl.DataFrame, event: Index) -> Usage:
+def _usage(shares: Sequence[Rated], order: Index, charge: Index, trial: Mask) -> Usage:
     folded = [share.folded for share in shares if share.folded is not None]
-    before = wide.to_series(np.concatenate([part.before for part in folded]))
-    after = wide.to_series(np.concatenate([part.after for part in folded]))
-    trial = (events["verdict"] == Verdict.TRIAL.label).to_numpy()[event]
     multipliers = [share.pairs.multiplier for share in shares if share.pairs.multiplier is not None]
     weighted = [part.weighted_before for part in folded if part.weighted_before is not None]
+    before, after = [part.before for part in folded], [part.after for part in folded]
     if not multipliers:
-        return Usage(charge, before, after, trial)
+        return Usage(charge, _joined(before, order), _joined(after, order), trial)
     assert len(multipliers) == len(weighted) == len(shares), "either all shares have multipliers or none"
-    return Usage(
-        charge,
-        before,
-        after,
-        trial,
-        wide.to_series(np.concatenate(multipliers)),
-        wide.to_series(np.concatenate(weighted)),
-    )
+    multiplier, weight = _joined(multipliers, order), _joined(weighted, order)
+    return Usage(charge, _joined(before, order), _joined(after, order), trial, multiplier, weight)
+
+
+def _joined(parts: Sequence[Wide], order: Index) -> pl.Series:
+    return wide.to_series(np.take(np.concatenate(parts), order, axis=0))
 
 
 def _numbers_within(event: Index) -> Index:

@@ -101,17 +101,18 @@ class GroupState:
 
 def _frame(counters: Counters, catalog: CompiledCatalog) -> pl.DataFrame:
     """Counters as a table: subscription, charge (row of the catalog), period, usage; other columns only where used."""
-    owner, charge = _parts(counters.keys, catalog)
-    slots = counters.slots
+    rows = np.argsort(counters.keys[: counters.held])
+    keys = counters.keys[rows]
+    owner, charge = _parts(keys, catalog)
     columns = {
         "subscription": catalog.subscriptions.ids.gather(owner),
         "charge": pl.Series(charge).cast(pl.UInt32),
-        "period": pl.Series(counters.keys & ((1 << PERIOD_BITS) - 1)).cast(pl.UInt32),
-        "usage": wide.to_series(counters.usage[slots], 0),
-        "total": wide.to_series(counters.total[slots], 0),
-        "weighted": wide.to_series(counters.weighted[slots], 0),
-        "count": pl.Series(counters.count[slots]),
-        "latest_time": pl.Series(counters.latest_time[slots]),
+        "period": pl.Series(keys & ((1 << PERIOD_BITS) - 1)).cast(pl.UInt32),
+        "usage": wide.to_series(counters.usage[rows], 0),
+        "total": wide.to_series(counters.total[rows], 0),
+        "weighted": wide.to_series(counters.weighted[rows], 0),
+        "count": pl.Series(counters.count[rows]),
+        "latest_time": pl.Series(counters.latest_time[rows]),
     }
     kept = [
         column.alias(name)
@@ -163,10 +164,8 @@ def _restore(frame: pl.DataFrame, catalog: CompiledCatalog) -> tuple[Counters, p
 
 
 def _counters(frame: pl.DataFrame, keys: Index) -> Counters:
-    order = np.argsort(keys)
-    return Counters(
-        keys=keys[order],
-        slots=order,
+    return Counters.of(
+        keys=keys,
         usage=_wide(frame["usage"]),
         total=_wide(frame["total"]),
         weighted=_wide(frame["weighted"]),

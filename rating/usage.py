@@ -5,35 +5,56 @@ by one or in batches, in whatever split, gives the same usage. Columns are `wide
 """
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from rating import wide
+from rating.compiled import compiled
 from rating.money import divide_half_away
 from rating.prices import Index
 from rating.wide import Wide
 
 Keys = npt.NDArray[np.int64]
+Foldings = npt.NDArray[np.uint8]
 
-_FEWEST_SLOTS = 1024
-_NEVER = np.iinfo(np.int64).min
+_FEWEST = 1024
+_FREE = -1
+NEVER = np.iinfo(np.int64).min
+_ODD = 0x1E37_79B9_7F4A_7C15
+
+
+class Folding(IntEnum):
+    """How a counter takes a quantity: adds it, keeps the greatest or the latest one, or averages."""
+
+    SUM = 0
+    GREATEST = 1
+    LATEST = 2
+    AVERAGE = 3
+
+    @classmethod
+    def of(cls, aggregation: str) -> "Folding":
+        """That of a meter's aggregation; counts and unique values add up."""
+        return {"max": cls.GREATEST, "latest": cls.LATEST, "average": cls.AVERAGE}.get(aggregation, cls.SUM)
+
+
+_SUM, _LATEST, _AVERAGE = int(Folding.SUM), int(Folding.LATEST), int(Folding.AVERAGE)
 
 
 @dataclass(slots=True)
 class Counters:
-    """All counters of a key group: `keys` ascending, with the `slots` (rows) that the other columns hold them in.
+    """All counters of a key group, in the order in which they were met; the first `held` rows of each column count.
 
-    Those columns have room to spare: rows that no slot names are at zero.
-
-    `usage` is the folded usage; `total` the sum behind an average, or the value behind a latest; `count` (int64) the
-    events behind an average; `latest_time` (int64 microseconds) the event time behind a latest; `weighted` the sum of
-    multiplier * priced quantity.
+    `usage` is the folded usage; `total` the sum behind an average; `count` (int64) the events behind an average;
+    `latest_time` (int64 microseconds) the event time behind a latest; `weighted` the sum of multiplier * priced
+    quantity. `places` is an open-addressed table of rows by key.
     """
 
+    held: int
     keys: Keys
-    slots: Index
+    places: npt.NDArray[np.int32]
     usage: Wide
     total: Wide
     weighted: Wide
@@ -41,78 +62,56 @@ class Counters:
     latest_time: Index
 
     @classmethod
+    def of(cls, keys: Keys, usage: Wide, total: Wide, weighted: Wide, count: Index, latest_time: Index) -> "Counters":
+        """The counters with these distinct keys."""
+        return cls(len(keys), keys, _table(keys, len(keys)), usage, total, weighted, count, latest_time)
+
+    @classmethod
     def empty(cls) -> "Counters":
         """No counters."""
         none = np.zeros(0, np.int64)
-        return cls(none, none, wide.zeros(0), wide.zeros(0), wide.zeros(0), none.copy(), none.copy())
+        return cls.of(none, wide.zeros(0), wide.zeros(0), wide.zeros(0), none.copy(), none.copy())
 
-    def slots_of(self, keys: Keys) -> Index:
-        """The slots of these ascending, distinct keys; counters not met before are added at zero."""
-        place = np.searchsorted(self.keys, keys)
-        known = np.zeros(len(keys), np.bool_)
-        inside = place < len(self.keys)
-        known[inside] = self.keys[place[inside]] == keys[inside]
-        if not known.all():
-            self._add(keys[~known], place[~known])
-            place = np.searchsorted(self.keys, keys)
-        return self.slots[place]
-
-    def _add(self, keys: Keys, place: Index) -> None:
-        height, added = len(self.keys), len(keys)
-        self.slots = np.insert(self.slots, place, np.arange(height, height + added))
-        self.keys = np.insert(self.keys, place, keys)
-        if len(self.count) < height + added:
-            self._grow(max(_FEWEST_SLOTS, height + added))
+    def rows_of(self, keys: Keys) -> Index:
+        """The rows of these keys; counters not met before are added at zero."""
+        if self.held + len(keys) > len(self.keys):
+            self._grow(max(_FEWEST, 2 * self.held, self.held + len(keys)))
+        rows = np.empty(len(keys), np.int64)
+        self.held = _find_or_add(keys, self.keys, self.places, self.held, rows)
+        return rows
 
     def _grow(self, room: int) -> None:
-        """Room for that many counters more, all at zero, so that growing costs little per counter."""
+        more = room - len(self.keys)
+        self.keys, self.count = (np.concatenate([old, np.zeros(more, np.int64)]) for old in (self.keys, self.count))
+        self.latest_time = np.concatenate([self.latest_time, np.full(more, NEVER)])
         self.usage, self.total, self.weighted = (
-            np.concatenate([column, wide.zeros(room)]) for column in (self.usage, self.total, self.weighted)
+            np.concatenate([old, wide.zeros(more)]) for old in (self.usage, self.total, self.weighted)
         )
-        self.count = np.concatenate([self.count, np.zeros(room, np.int64)])
-        self.latest_time = np.concatenate([self.latest_time, np.full(room, _NEVER)])
+        self.places = _table(self.keys[: self.held], room)
 
 
-@dataclass(frozen=True, slots=True)
-class Segments:
-    """Pairs sorted by counter, in order of arrival within each: a segment is one counter's pairs.
-
-    `order` sorts the pairs; `first` is where each segment begins in that order, `segment` the segment of each place.
-    """
-
-    order: Index
-    first: Index
-    segment: Index
-    keys: Keys
-
-    @classmethod
-    def of(cls, keys: Keys) -> "Segments":
-        """The segments of pairs that have these counters."""
-        order = _stable_order(keys)
-        ordered = keys[order]
-        begins = np.ones(len(keys), np.bool_)
-        np.not_equal(ordered[1:], ordered[:-1], out=begins[1:])
-        first = np.flatnonzero(begins)
-        return cls(order, first, np.cumsum(begins) - 1, ordered[first])
-
-    @property
-    def last(self) -> Index:
-        """Where each segment ends in the order, inclusive."""
-        return np.append(self.first, len(self.order))[1:] - 1
-
-    def back(self, ordered: Wide) -> Wide:
-        """A column in sorted order, put back into the order of the pairs."""
-        column = np.empty_like(ordered)
-        column[self.order] = ordered
-        return column
+def _table(keys: Keys, room: int) -> npt.NDArray[np.int32]:
+    """A table for `room` keys that is at most half full, with these keys in their rows."""
+    places = np.full(1 << max(1, (2 * room - 1).bit_length()), _FREE, np.int32)
+    _find_or_add(keys, keys.copy(), places, 0, np.empty(len(keys), np.int64))
+    return places
 
 
-def _stable_order(keys: Keys) -> Index:
-    """The order that sorts the keys and keeps arrival order among equals; by values where they leave room for rows."""
-    bits = max(1, (len(keys) - 1).bit_length())
-    if len(keys) and int(keys.max()) >> (62 - bits) == 0:
-        return np.sort((keys << bits) | np.arange(len(keys))) & ((1 << bits) - 1)
-    return np.argsort(keys, kind="stable")
+@compiled
+def _find_or_add(keys: Keys, held_keys: Keys, places: npt.NDArray[np.int32], held: int, rows: Index) -> int:
+    """Fills in the row of each key, adding those not held yet; gives how many are held then."""
+    last = len(places) - 1
+    for number in range(len(keys)):
+        key = keys[number]
+        place = ((key * _ODD) >> 20) & last
+        while places[place] != _FREE and held_keys[places[place]] != key:
+            place = (place + 1) & last
+        if places[place] == _FREE:
+            places[place] = held
+            held_keys[held] = key
+            held += 1
+        rows[number] = places[place]
+    return held
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,72 +122,83 @@ class Fold:
     after: Wide
 
 
-def fold_sums(counters: Counters, slots: Index, segments: Segments, quantity: Wide) -> Fold:
-    """Counts, sums and unique values: each pair adds its quantity."""
-    before, after = running_sums(counters.usage[slots], segments, quantity[segments.order])
-    counters.usage[slots] = after[segments.last]
-    return Fold(segments.back(before), segments.back(after))
-
-
-def running_sums(start: Wide, segments: Segments, ordered: Wide) -> tuple[Wide, Wide]:
-    """Per place in sorted order, the sum before and after it, beginning at each segment's `start`."""
-    total = wide.running_total(ordered)
-    earlier = wide.subtract(total, ordered)
-    base = wide.subtract(start, earlier[segments.first])
-    before = wide.add(earlier, base[segments.segment])
-    return before, wide.add(before, ordered)
-
-
-def fold_averages(counters: Counters, slots: Index, segments: Segments, quantity: Wide) -> Fold:
-    """Averages: sum / count so far, rounded half away from zero to 6 digits."""
-    ordered = quantity[segments.order]
-    sums_before, sums = running_sums(counters.total[slots], segments, ordered)
-    place = np.arange(len(ordered)) - segments.first[segments.segment]
-    counts_before = counters.count[slots][segments.segment] + place
-    counters.total[slots] = sums[segments.last]
-    counters.count[slots] = counts_before[segments.last] + 1
-    after = _average(sums, counts_before + 1)
-    counters.usage[slots] = after[segments.last]
-    return Fold(segments.back(_average(sums_before, np.maximum(counts_before, 1))), segments.back(after))
+def fold_quantities(counters: Counters, rows: Index, foldings: Foldings, quantity: Wide, times: Index) -> Fold:
+    """Folds each pair's quantity into its counter's row, in their order; `times` are the event times."""
+    before, after, counts = np.empty_like(quantity), np.empty_like(quantity), np.zeros(len(rows), np.int64)
+    columns = counters.usage, counters.total, counters.count, counters.latest_time
+    _fold(rows, foldings, quantity, times, *columns, before, after, counts)
+    averaged = np.flatnonzero(counts)
+    if len(averaged):
+        count = counts[averaged]
+        before[averaged] = _average(before[averaged], np.maximum(count - 1, 1))
+        after[averaged] = _average(after[averaged], count)
+        counters.usage[rows[averaged]] = after[averaged]
+    return Fold(before, after)
 
 
 def _average(sums: Wide, counts: Index) -> Wide:
+    """sum / count, rounded half away from zero to 6 digits."""
     return wide.from_series(divide_half_away(wide.to_series(sums), pl.Series(counts).cast(pl.Int128)))
 
 
-def fold_greatest(counters: Counters, slots: Index, segments: Segments, quantity: Wide) -> Fold:
-    """Maxima: the greatest quantity so far, at least 0."""
-    values = np.concatenate([counters.usage[slots], quantity[segments.order]])
-    before, after = _leading(segments, wide.order_ranks(values), len(slots))
-    counters.usage[slots] = values[after[segments.last]]
-    return Fold(segments.back(values[before]), segments.back(values[after]))
+@compiled
+def _fold(
+    rows: Index,
+    foldings: Foldings,
+    quantity: Wide,
+    times: Index,
+    usage: Wide,
+    total: Wide,
+    count: Index,
+    latest_time: Index,
+    before: Wide,
+    after: Wide,
+    counts: Index,
+) -> None:
+    """For averages, `before` and `after` are sums, and `counts` the events in them; their usage is left as it is."""
+    for pair in range(len(rows)):
+        row = rows[pair]
+        folding = foldings[pair]
+        if folding == _SUM:
+            _add(usage, row, quantity, pair, before, after)
+        elif folding != _AVERAGE:
+            larger = _less(usage[row, 0], usage[row, 1], quantity[pair, 0], quantity[pair, 1])
+            if folding == _LATEST:
+                larger = times[pair] > latest_time[row] or (times[pair] == latest_time[row] and larger)
+            before[pair, 0], before[pair, 1] = usage[row, 0], usage[row, 1]
+            if larger:
+                usage[row, 0], usage[row, 1] = quantity[pair, 0], quantity[pair, 1]
+                latest_time[row] = times[pair] if folding == _LATEST else latest_time[row]
+            after[pair, 0], after[pair, 1] = usage[row, 0], usage[row, 1]
+        else:
+            _add(total, row, quantity, pair, before, after)
+            count[row] += 1
+            counts[pair] = count[row]
 
 
-def fold_latest(counters: Counters, slots: Index, segments: Segments, quantity: Wide, times: Index) -> Fold:
-    """Latest values: that of the greatest event time so far; among equal times the greatest value."""
-    values = np.concatenate([counters.usage[slots], quantity[segments.order]])
-    moments = np.concatenate([counters.latest_time[slots], times[segments.order]])
-    order = np.lexsort((wide.order_ranks(values), moments))
-    ranks = np.empty(len(order), np.int64)
-    ranks[order] = np.arange(len(order))
-    before, after = _leading(segments, ranks, len(slots))
-    counters.usage[slots] = values[after[segments.last]]
-    counters.latest_time[slots] = moments[after[segments.last]]
-    return Fold(segments.back(values[before]), segments.back(values[after]))
+@compiled
+def _add(totals: Wide, row: int, quantity: Wide, pair: int, before: Wide, after: Wide) -> None:
+    low, high = totals[row, 0], totals[row, 1]
+    sum_low = low + quantity[pair, 0]
+    sum_high = high + quantity[pair, 1] + np.uint64(sum_low < low)
+    before[pair, 0], before[pair, 1] = low, high
+    after[pair, 0], after[pair, 1] = sum_low, sum_high
+    totals[row, 0], totals[row, 1] = sum_low, sum_high
 
 
-def _leading(segments: Segments, ranks: Index, held: int) -> tuple[Index, Index]:
-    """Which candidate leads before and after each place: one of the `held` ones first in `ranks`, or a pair's own.
+@compiled
+def _less(low: np.uint64, high: np.uint64, other_low: np.uint64, other_high: np.uint64) -> bool:
+    return bool(np.int64(high) < np.int64(other_high) or (high == other_high and low < other_low))
 
-    Segments ascend, so one running maximum over (segment, rank) starts anew in each segment by itself.
-    """
-    candidate = np.empty(int(ranks.max()) + 1, np.int64)
-    candidate[ranks] = np.arange(len(ranks))
-    own = ranks[held:].copy()
-    own[segments.first] = np.maximum(own[segments.first], ranks[:held])
-    offset = segments.segment * len(ranks)
-    after = np.maximum.accumulate(own + offset) - offset
-    before = np.empty_like(after)
-    before[1:] = after[:-1]
-    before[segments.first] = ranks[:held]
-    return candidate[before], candidate[after]
+
+def running_sums(totals: Wide, rows: Index, quantity: Wide) -> Wide:
+    """Adds each quantity to its row of `totals`, in their order; gives what each row stood at before."""
+    before, after = np.empty_like(quantity), np.empty_like(quantity)
+    _sum(totals, rows, quantity, before, after)
+    return before
+
+
+@compiled
+def _sum(totals: Wide, rows: Index, quantity: Wide, before: Wide, after: Wide) -> None:
+    for pair in range(len(rows)):
+        _add(totals, rows[pair], quantity, pair, before, after)

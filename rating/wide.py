@@ -4,8 +4,8 @@ The memory is that of an Arrow decimal128, so a column goes to Polars and back w
 running totals need for each small share of a batch, where the fixed cost of a query engine would be felt; products and
 divisions are done in Polars' Int128. No result may reach 2^127: callers keep bounds (see `prices.usage_limit`).
 
->>> to_integers(running_total(from_integers([1, -3, 10**30])))
-[1, -2, 999999999999999999999999999998]
+>>> to_integers(subtract(from_integers([1, -3, 10**30]), from_integers([3, -3, 1])))
+[-2, 0, 999999999999999999999999999999]
 """
 
 from collections.abc import Iterable
@@ -18,8 +18,6 @@ import pyarrow as pa
 Wide = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
 
-_HALF = np.uint64(32)
-_LOW_HALF = np.uint64(0xFFFF_FFFF)
 _DECIMAL = pa.decimal128(38, 0)
 
 
@@ -75,13 +73,6 @@ def high_limb(column: Wide) -> npt.NDArray[np.int64]:
     return column[:, 1].view(np.int64)
 
 
-def add(left: Wide, right: Wide) -> Wide:
-    """left + right, row by row."""
-    total = left + right
-    total[:, 1] += total[:, 0] < right[:, 0]
-    return total
-
-
 def subtract(left: Wide, right: Wide) -> Wide:
     """left - right, row by row."""
     difference = left - right
@@ -94,26 +85,3 @@ def less(left: Wide, right: Wide) -> Mask:
     high_left, high_right = high_limb(left), high_limb(right)
     smaller: Mask = (high_left < high_right) | ((high_left == high_right) & (left[:, 0] < right[:, 0]))
     return smaller
-
-
-def running_total(column: Wide) -> Wide:
-    """The inclusive running total of the column, exact for up to 2^31 rows."""
-    low = np.cumsum(column[:, 0] & _LOW_HALF, dtype=np.uint64)
-    middle = np.cumsum(column[:, 0] >> _HALF, dtype=np.uint64)
-    high = np.cumsum(column[:, 1], dtype=np.uint64)
-    middle += low >> _HALF
-    total = np.empty_like(column)
-    total[:, 0] = (low & _LOW_HALF) | (middle << _HALF)
-    total[:, 1] = high + (middle >> _HALF)
-    return total
-
-
-def order_ranks(column: Wide) -> npt.NDArray[np.int64]:
-    """Dense ranks of the values in ascending order: equal values have equal ranks."""
-    order = np.lexsort((column[:, 0], high_limb(column)))
-    ordered = column[order]
-    steps = np.ones(len(column), np.int64)
-    steps[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
-    ranks = np.empty(len(column), np.int64)
-    ranks[order] = np.cumsum(steps) - 1
-    return ranks
