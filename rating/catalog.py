@@ -13,14 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 import polars as pl
-import xxhash
 
 from rating.expand import ExpandedCharge, expand
 from rating.expressions import Expression, compile_boolean, compile_number
+from rating.hashing import hash_texts
 from rating.lookup import NameRows
 from rating.meters import Conditional, Program
 from rating.periods import ENDLESS, Index, PeriodClocks, Times, fixed_length, microseconds, month_length
 from rating.prices import PriceTable, compile_prices
+from rating.texts import texts_of
 from rating.usage import Folding, Foldings
 from schemas.catalog import Catalog, Product, Subscription
 from schemas.prices import PricingRule
@@ -28,6 +29,7 @@ from schemas.prices import PricingRule
 _DAY = 86_400_000_000
 _TEST_MODE_LENGTH = 3_600_000_000
 _DIGEST_BYTES = 16
+_SEEDS = (3, 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,8 @@ class Subscriptions:
     Times are microseconds UTC. The end (exclusive; ENDLESS if open) is the effective one: the earliest of the
     `stated_end`, the cancellation, and the end of the test hour. What is asked together lies together: of a million
     subscriptions each row costs a wait for memory.
-    `id_hash` (uint32) is the CRC-32 of the id, which decides the key group. `hashes` (n, 2) uint64 tell counters of
-    unique meters apart; without such meters it has no rows.
+    `id_hash` (uint32) is the CRC-32 of the id, which decides the key group. `hashes` (n, 2) uint64 stand for the ids
+    where they must stay the same under every catalog; `by_hash` are the rows in the order of their first halves.
     """
 
     ids: pl.Series
@@ -47,9 +49,18 @@ class Subscriptions:
     stated_end: Times
     id_hash: npt.NDArray[np.uint32]
     hashes: npt.NDArray[np.uint64]
+    by_hash: Index
     subscriber: pl.Series
     organization: pl.Series
     clocks: PeriodClocks
+
+    def rows_of_hashes(self, hashes: npt.NDArray[np.uint64]) -> Index:
+        """The row of the subscription that each of these hashes stands for, -1 where there is none."""
+        if not len(self.by_hash):
+            return np.full(len(hashes), -1)
+        place = np.searchsorted(self.hashes[self.by_hash, 0], hashes[:, 0])
+        rows = self.by_hash[np.minimum(place, len(self.by_hash) - 1)]
+        return np.where((np.take(self.hashes, rows, axis=0) == hashes).all(axis=1), rows, -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +121,12 @@ class CompiledCatalog:
     organizations: Mapping[str, tuple[int, ...]]
 
 
-def _has_unique_values(charges: Charges) -> bool:
-    return any(program.aggregation == "unique" for program in charges.programs)
-
-
 def compile_catalog(catalog: Catalog) -> CompiledCatalog:
     """The columns of a catalog that passed the lint."""
     rules = {rule.id: rule for rule in catalog.pricing_rules}
     expanded = [expand(product, rules).charges for product in catalog.products]
     charges = _charges(catalog.products, expanded)
-    subscriptions = _subscriptions(catalog, tells_values_apart=_has_unique_values(charges))
+    subscriptions = _subscriptions(catalog)
     rows = {subscription.id: row for row, subscription in enumerate(catalog.subscriptions)}
     return CompiledCatalog(
         digest=_digest(catalog),
@@ -203,8 +210,8 @@ def _charges(products: Sequence[Product], expanded: Sequence[Sequence[ExpandedCh
 
 
 def _stable_hashes(names: Iterable[str]) -> npt.NDArray[np.uint64]:
-    digests = b"".join(xxhash.xxh3_128_digest(name.encode()) for name in names)
-    return np.frombuffer(digests, np.uint64).reshape(-1, 2)
+    texts = texts_of(pl.Series(list(names), dtype=pl.String))
+    return np.stack([hash_texts(texts, seed) for seed in _SEEDS], axis=1)
 
 
 def _program(charge: ExpandedCharge) -> Program:
@@ -231,13 +238,14 @@ def _where(rule: PricingRule) -> Expression | None:
     return None if rule.where is None else compile_boolean(rule.where)
 
 
-def _subscriptions(catalog: Catalog, *, tells_values_apart: bool) -> Subscriptions:
+def _subscriptions(catalog: Catalog) -> Subscriptions:
     product_rows = {product.reference: row for row, product in enumerate(catalog.products)}
     subscriptions = catalog.subscriptions
     product = np.array([product_rows[subscription.product] for subscription in subscriptions], np.int64)
     start = np.array([microseconds(subscription.start) for subscription in subscriptions], np.int64)
     ids = [subscription.id for subscription in subscriptions]
     trial = np.array([_trial_length(entry) for entry in catalog.products], np.int64)[product]
+    hashes = _stable_hashes(ids)
     every_clock = _clocks(catalog, product, start)
     clocks, clock = every_clock.distinct()
     return Subscriptions(
@@ -246,7 +254,8 @@ def _subscriptions(catalog: Catalog, *, tells_values_apart: bool) -> Subscriptio
         life=np.stack([start, _effective_ends(catalog, product, start, every_clock), start + trial, clock], axis=1),
         stated_end=_stated_ends(catalog),
         id_hash=np.fromiter((zlib.crc32(name.encode()) for name in ids), np.uint32, len(ids)),
-        hashes=_stable_hashes(ids if tells_values_apart else ()),
+        hashes=hashes,
+        by_hash=np.argsort(hashes[:, 0]),
         subscriber=pl.Series([subscription.subscriber for subscription in subscriptions], dtype=pl.String),
         organization=pl.Series([subscription.organization for subscription in subscriptions], dtype=pl.String),
         clocks=clocks,

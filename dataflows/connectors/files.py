@@ -7,6 +7,7 @@ brings what was added.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,13 @@ from dataflows.errors import RatemillError
 from dataflows.failures import noted
 from dataflows.ledger.folder import LedgerFolder, plain_os_errors, replace_file
 from dataflows.steps.decode import decode_chunk
+from rating.batch import DecodedBatch
 from rating.catalog import CompiledCatalog
 from rating.engine import Admitted, LaneState, RatingSettings, admit
 from rating.resolve import NONE_YET
 
 _FINGERPRINT_BYTES = 65_536
+_MOST_READ_AHEAD = 4
 
 
 class InputFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -125,11 +128,12 @@ class FileSource(FixedPartitionedSource):
         progress: ReadingProgress,
     ) -> None:
         self._inputs = {file.name: file for file in inputs}
-        self._catalog = catalog
-        self._settings = settings
-        self._batch_records = batch_records
-        self._batch_bytes = batch_bytes
-        self._progress = progress
+        self.catalog = catalog
+        self.settings = settings
+        self.batch_records = batch_records
+        self.batch_bytes = batch_bytes
+        self.progress = progress
+        self.reads_ahead = sum(bool(file.path) for file in inputs) <= _MOST_READ_AHEAD
 
     def list_parts(self) -> list[str]:
         return list(self._inputs)
@@ -167,44 +171,76 @@ class RestingPartition(StatefulSourcePartition):
         return self._place
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one read gave: the decoded batch (None: nothing is left), and where the next read begins.
+
+    `file_size` is from before the read, so that nothing written meanwhile is taken for read.
+    """
+
+    batch: DecodedBatch | None
+    position: int
+    bytes_read: int
+    file_size: int
+
+
 class FilePartition(StatefulSourcePartition):
-    """One file, decoded and admitted batch by batch; the lane's state is part of its place."""
+    """One file, decoded and admitted batch by batch; the lane's state is part of its place.
+
+    The next part is read and decoded in a thread while the flow rates this one, for both let go of the interpreter's
+    lock; with many files in one process that would only cost memory.
+    """
 
     def __init__(self, source: FileSource, file: InputFile, resume_state: bytes | None) -> None:
         place = _load_place(resume_state) if resume_state else _START
         self._source = source
         self._partition = file.partition
         self._path = Path(file.path)
+        self._position = place.position
         self._offset = place.offset
         self._finished_size = place.finished_size
         self._lane = LaneState.load(place.lane) if place.lane else LaneState.new()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read")
+        self._ahead: Future[_Part] | None = None
         with _plain_read_errors(self._path):
             self._records = open_records(self._path, place.position)
 
     @noted
     def next_batch(self) -> Iterable[Admitted | Finished]:
         source = self._source
-        with _plain_read_errors(self._path):
-            lines = self._records.read(source._batch_records, source._batch_bytes)
-            source._progress.bytes_read[self._partition] = self._records.bytes_read()
-        if not len(lines):
-            return self._end()
+        part = self._read() if self._ahead is None else self._ahead.result()
+        self._ahead = None
+        self._position = part.position
+        source.progress.bytes_read[self._partition] = part.bytes_read
+        if part.batch is None:
+            return self._end(part.file_size)
         self._finished_size = None
-        batch = decode_chunk(lines, self._partition, self._offset, source._catalog)
-        self._offset = batch.next_offset
-        self._lane, admitted = admit(self._lane, batch, source._catalog, source._settings)
+        self._offset = part.batch.next_offset
+        if source.reads_ahead:
+            self._ahead = self._thread.submit(self._read)
+        self._lane, admitted = admit(self._lane, part.batch, source.catalog, source.settings)
         return [admitted]
 
     def snapshot(self) -> bytes:
         return msgspec.msgpack.encode(
-            _Place(_PLACE_VERSION, self._records.position, self._offset, self._finished_size, self._lane.snapshot())
+            _Place(_PLACE_VERSION, self._position, self._offset, self._finished_size, self._lane.snapshot())
         )
 
     def close(self) -> None:
+        self._thread.shutdown()
         self._records.close()
 
-    def _end(self) -> Iterable[Finished]:
-        size = self._path.stat().st_size
+    def _read(self) -> _Part:
+        """The next part of the file; only one is read at a time."""
+        source = self._source
+        with _plain_read_errors(self._path):
+            size = self._path.stat().st_size
+            lines = self._records.read(source.batch_records, source.batch_bytes)
+            bytes_read = self._records.bytes_read()
+        batch = decode_chunk(lines, self._partition, self._offset, source.catalog) if len(lines) else None
+        return _Part(batch, self._records.position, bytes_read, size)
+
+    def _end(self, size: int) -> Iterable[Finished]:
         if self._finished_size == size:
             raise StopIteration
         self._finished_size = size
