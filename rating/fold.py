@@ -117,7 +117,7 @@ def _weigh(counters: Counters, rows: Index, pairs: Pairs, folded: Fold, catalog:
     Only volume tiers reprice, so only their charges with multipliers need it; others keep the priced usage itself.
     """
     assert pairs.multiplier is not None
-    included = catalog.charges.prices.included.gather(pairs.charge)
+    included = wide.picked(catalog.charges.prices.included, pairs.charge)
     before, after = (_excess(wide.to_series(column), included) for column in (folded.before, folded.after))
     weight = divide_half_away(wide.to_series(pairs.multiplier) * (after - before), ONE_UNIT)
     return running_sums(counters.weighted, rows, wide.from_series(weight))

@@ -10,7 +10,7 @@ import polars as pl
 from rating.money import ONE, ONE_UNIT, scale_price
 from rating.prices import Index, Mode, PriceTable
 from rating.slices import LineKind, Usage, Zones, block, explode, packages, usage_slices, zones_of
-from rating.wide import constant
+from rating.wide import constant, picked
 
 
 def lines_of(usage: Usage, table: PriceTable) -> pl.DataFrame:
@@ -46,19 +46,19 @@ def _reprice_lines(usage: Usage, zones: Zones, table: PriceTable, moved: Index) 
     charge = usage.charge[changed]
     old, new = (table.first_zone[charge] + zone[changed] for zone in (zones.before, zones.after))
     priced_before = _priced_before(usage, table, changed)
-    old_price, new_price = table.unit_price.gather(old), table.unit_price.gather(new)
-    old_size, new_size = table.package_size.gather(old), table.package_size.gather(new)
+    old_price, new_price = picked(table.unit_price, old), picked(table.unit_price, new)
+    old_size, new_size = picked(table.package_size, old), picked(table.package_size, new)
     packaged = ((old_size > 0) | (new_size > 0)).to_numpy()
     plain, sold = np.flatnonzero(~packaged), np.flatnonzero(packaged)
-    difference = (new_price - old_price).gather(plain)
+    difference = picked((new_price - old_price), plain)
     rows = changed[plain]
-    blocks = [_event_block(usage, rows, LineKind.REPRICE, zones.after[rows], priced_before.gather(plain), difference)]
+    blocks = [_event_block(usage, rows, LineKind.REPRICE, zones.after[rows], picked(priced_before, plain), difference)]
     if len(sold):
-        excess = usage.before.gather(changed[sold]) - table.included.gather(charge[sold])
+        excess = picked(usage.before, changed[sold]) - picked(table.included, charge[sold])
         for sign, zone, size, price in ((-1, zones.before, old_size, old_price), (1, zones.after, new_size, new_price)):
-            quantity = _quantity_sold(excess, size.gather(sold)) * constant(sign)
+            quantity = _quantity_sold(excess, picked(size, sold)) * constant(sign)
             rows = changed[sold]
-            blocks.append(_event_block(usage, rows, LineKind.REPRICE, zone[rows], quantity, price.gather(sold)))
+            blocks.append(_event_block(usage, rows, LineKind.REPRICE, zone[rows], quantity, picked(price, sold)))
     lines = pl.concat(blocks)
     return lines.filter(lines["quantity"] != 0)
 
@@ -71,10 +71,10 @@ def _quantity_sold(usage: pl.Series, size: pl.Series) -> pl.Series:
 def _priced_before(usage: Usage, table: PriceTable, rows: Index) -> pl.Series:
     """The usage above the included one; for charges with multipliers, the sum of multiplier * that usage."""
     charge = usage.charge[rows]
-    excess = usage.before.gather(rows) - table.included.gather(charge)
+    excess = picked(usage.before, rows) - picked(table.included, charge)
     if usage.weighted_before is None:
         return excess
-    return usage.weighted_before.gather(rows).zip_with(pl.Series(table.multiplied[charge]), excess)
+    return picked(usage.weighted_before, rows).zip_with(pl.Series(table.multiplied[charge]), excess)
 
 
 def _flat_lines(usage: Usage, zones: Zones, table: PriceTable, moved: Index) -> pl.DataFrame:
@@ -89,22 +89,22 @@ def _flat_lines(usage: Usage, zones: Zones, table: PriceTable, moved: Index) -> 
     sign = np.concatenate(
         [np.where(zones.falling[crossing[crossed]], -1, 1), np.repeat(-1, len(switching)), np.repeat(1, len(switching))]
     )
-    flat = table.flat_amount.gather(table.first_zone[usage.charge[pair]] + zone)
+    flat = picked(table.flat_amount, table.first_zone[usage.charge[pair]] + zone)
     due = np.flatnonzero((flat != 0).to_numpy())
-    usage_after = usage.after.gather(pair[due])
+    usage_after = picked(usage.after, pair[due])
     quantity = pl.Series(sign[due]).cast(pl.Int128) * ONE_UNIT
     kind = np.full(len(due), LineKind.TIER_FLAT)
-    return block(pair[due], kind, zone[due], quantity, usage_after, usage_after, flat.gather(due))
+    return block(pair[due], kind, zone[due], quantity, usage_after, usage_after, picked(flat, due))
 
 
 def _with_multiplier(lines: pl.DataFrame, usage: Usage) -> pl.DataFrame:
     """Unit prices scaled by the event's multiplier, rounded half away from zero to 12 digits; reprices stay."""
     assert usage.multiplier is not None
-    multiplier = usage.multiplier.gather(lines["pair"])
+    multiplier = picked(usage.multiplier, lines["pair"].to_numpy())
     scaled = np.flatnonzero(((multiplier != ONE) & (lines["kind"] != LineKind.REPRICE)).to_numpy())
     if not len(scaled):
         return lines
-    prices = scale_price(multiplier.gather(scaled), lines["unit_price"].gather(scaled))
+    prices = scale_price(picked(multiplier, scaled), picked(lines["unit_price"], scaled))
     return lines.with_columns(lines["unit_price"].scatter(scaled, prices))
 
 
@@ -112,23 +112,23 @@ def _with_per_event_amounts(lines: pl.DataFrame, usage: Usage, table: PriceTable
     """Adds the fixed amount of each priced event, and puts the least or greatest amount in place of its lines."""
     charge = usage.charge[rows]
     paid = (
-        (usage.after.gather(rows) > usage.before.gather(rows))
-        & (usage.after.gather(rows) > table.included.gather(charge))
+        (picked(usage.after, rows) > picked(usage.before, rows))
+        & (picked(usage.after, rows) > picked(table.included, charge))
     ).to_numpy()
     rows, charge = rows[paid], charge[paid]
-    after = table.zones_of(charge, usage.after.gather(rows))
-    fixed = _event_block(usage, rows, LineKind.FIXED_AMOUNT, after, _ones(rows), table.fixed_amount.gather(charge))
+    after = table.zones_of(charge, np.take(usage.ends[1], rows, axis=0))
+    fixed = _event_block(usage, rows, LineKind.FIXED_AMOUNT, after, _ones(rows), picked(table.fixed_amount, charge))
     fixed = fixed.filter(fixed["unit_price"] != 0)
     lines = pl.concat([lines, fixed if usage.multiplier is None else _with_multiplier(fixed, usage)])
     owed = _amount_of(lines, rows)
-    least, most = table.minimum_amount.gather(charge), table.maximum_amount.gather(charge)
+    least, most = picked(table.minimum_amount, charge), picked(table.maximum_amount, charge)
     for kind, limit, beyond in (
         (LineKind.MINIMUM_AMOUNT, least, owed < least * ONE_UNIT),
         (LineKind.MAXIMUM_AMOUNT, most, owed > most * ONE_UNIT),
     ):
         hit = np.flatnonzero(beyond.fill_null(value=False).to_numpy())
         if len(hit):
-            lines = _replace_by(lines, kind, rows[hit], after[hit], limit.gather(hit), usage)
+            lines = _replace_by(lines, kind, rows[hit], after[hit], picked(limit, hit), usage)
     return lines
 
 
@@ -160,5 +160,5 @@ def _event_block(
     usage: Usage, pair: Index, kind: LineKind, tier: Index, quantity: pl.Series, unit_price: pl.Series
 ) -> pl.DataFrame:
     """Lines that are no slice of usage: usage_before and usage_after both show the usage after the event."""
-    after = usage.after.gather(pair)
+    after = picked(usage.after, pair)
     return block(pair, np.full(len(pair), kind), tier, quantity, after, after, unit_price)

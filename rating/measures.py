@@ -188,8 +188,8 @@ def _taken(reading: Reading, metered: Mask) -> Reading:
     return Reading(
         reading.metered[rows],
         reading.exempted[rows],
-        reading.quantity.gather(rows),
-        None if reading.multiplier is None else reading.multiplier.gather(rows),
+        wide.picked(reading.quantity, rows),
+        None if reading.multiplier is None else wide.picked(reading.multiplier, rows),
         None if reading.value_hash is None else reading.value_hash[rows],
     )
 

@@ -19,6 +19,7 @@ from rating.money import ONE, ONE_UNIT, divide_half_away
 from rating.prices import MULTIPLIER_BOUND, Index, Mask
 from rating.quantities import ABSENT, UNUSUAL, read_micros
 from rating.texts import texts_of
+from rating.wide import picked
 from schemas.decimals import parse_quantity
 
 Element = tuple[str, Literal["number", "text"]]
@@ -58,7 +59,7 @@ class Elements:
         columns: dict[Element, pl.Series] = {}
         for name, kind in expression.elements:
             column = self.number(name) if kind == "number" else self.text(name)
-            columns[name, kind] = column if rows is None else column.gather(rows)
+            columns[name, kind] = column if rows is None else picked(column, rows)
         return columns
 
 
@@ -211,7 +212,7 @@ def _quantity(
     unreadable, inexact = np.zeros(height, np.bool_), np.zeros(height, np.bool_)
     if program.element is not None:
         own = elements.number(program.element)
-        quantity = own if rows is None else own.gather(rows)
+        quantity = own if rows is None else picked(own, rows)
         if quantity.has_nulls():
             unreadable = _taken(elements.present(program.element), rows) & quantity.is_null().to_numpy()
     for formula in program.formulas:

@@ -6,7 +6,7 @@ A usage lies in zone n when lower < usage <= upper (semantics 2), so a bound its
 >>> from schemas.prices import GraduatedPrice, Tier
 >>> tiers = Tier(up_to="100", unit_price="0.10"), Tier(unit_price="0.05")
 >>> table = compile_prices([GraduatedPrice(tiers=tiers)], [False])
->>> usage = pl.Series([0, 100_000_000, 100_000_001], dtype=pl.Int128)
+>>> usage = wide.from_integers([0, 100_000_000, 100_000_001])
 >>> table.zones_of(np.zeros(3, np.int64), usage).tolist()
 [0, 1, 2]
 """
@@ -21,6 +21,7 @@ import numpy.typing as npt
 import polars as pl
 
 from rating import wide
+from rating.compiled import compiled
 from rating.wide import Wide
 from schemas.decimals import scaled_price, scaled_quantity
 from schemas.prices import (
@@ -102,22 +103,33 @@ class PriceTable:
     maximum_amount: pl.Series
     usage_limit: tuple[int, ...]
     usage_limit_wide: Wide
-    bounds: pl.Series
-    bound_keys: Index
+    bounds: Wide
     first_bound: Index
 
-    def zones_of(self, charges: Index, usage: pl.Series) -> Index:
-        """The number of the zone, from 0 within its charge, that each usage (Int128 micros) lies in."""
-        return self._bounds_below(charges, self.bounds.search_sorted(usage, side="left"))
+    def zones_of(self, charges: Index, usage: Wide) -> Index:
+        """The number of the zone, from 0 within its charge, that each usage (wide micros) lies in."""
+        return _bounds_below(self.bounds, self.first_bound, charges, usage, False)
 
-    def zones_above(self, charges: Index, usage: pl.Series) -> Index:
+    def zones_above(self, charges: Index, usage: Wide) -> Index:
         """The number of the zone that begins at or before each usage and reaches beyond it."""
-        return self._bounds_below(charges, self.bounds.search_sorted(usage, side="right"))
+        return _bounds_below(self.bounds, self.first_bound, charges, usage, True)
 
-    def _bounds_below(self, charges: Index, ranks: pl.Series) -> Index:
-        keys = charges * (len(self.bounds) + 1) + ranks.to_numpy().astype(np.int64)
-        below: Index = np.searchsorted(self.bound_keys, keys, side="left") - self.first_bound[charges]
-        return below
+
+@compiled
+def _bounds_below(bounds: Wide, first_bound: Index, charges: Index, usage: Wide, or_at: bool) -> Index:
+    """How many bounds of its charge lie below each usage, or at it."""
+    numbers = np.empty(len(charges), np.int64)
+    for row in range(len(charges)):
+        high, low = np.int64(usage[row, 1]), usage[row, 0]
+        place, behind = first_bound[charges[row]], first_bound[charges[row] + 1]
+        while place < behind:
+            bound_high, bound_low = np.int64(bounds[place, 1]), bounds[place, 0]
+            below = bound_high < high or (bound_high == high and bound_low < low)
+            if not below and not (or_at and bound_high == high and bound_low == low):
+                break
+            place += 1
+        numbers[row] = place - first_bound[charges[row]]
+    return numbers
 
 
 def compile_prices(prices: Sequence[Price], multiplied: Sequence[bool]) -> PriceTable:
@@ -126,9 +138,6 @@ def compile_prices(prices: Sequence[Price], multiplied: Sequence[bool]) -> Price
     zones = [zone for price in zoned for zone in price.zones]
     limits = tuple(map(usage_limit, zoned, multiplied))
     upper_bounds = [[zone.upper for zone in price.zones[:-1]] for price in zoned]
-    bounds = sorted({bound for own in upper_bounds for bound in own})
-    rank = {bound: index for index, bound in enumerate(bounds)}
-    keys = [charge * (len(bounds) + 1) + rank[bound] for charge, own in enumerate(upper_bounds) for bound in own]
     return PriceTable(
         first_zone=_starts(len(price.zones) for price in zoned),
         mode=np.array([price.mode for price in zoned], np.int64),
@@ -148,8 +157,7 @@ def compile_prices(prices: Sequence[Price], multiplied: Sequence[bool]) -> Price
         maximum_amount=_column(price.maximum_amount for price in zoned),
         usage_limit=limits,
         usage_limit_wide=wide.from_integers(limits),
-        bounds=_column(bounds),
-        bound_keys=np.array(keys, np.int64),
+        bounds=wide.from_integers(bound for own in upper_bounds for bound in own),
         first_bound=_starts(len(own) for own in upper_bounds),
     )
 

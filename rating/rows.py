@@ -4,7 +4,7 @@ Owns the columns and their order; the arithmetic is `slices`. Rows of many share
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from rating.measures import Batch, Pairs
 from rating.periods import ENDLESS, Times
 from rating.prices import Index, Mask
 from rating.slices import LineKind, Usage
-from rating.wide import Wide
+from rating.wide import Wide, picked
 from schemas.decimals import AMOUNT_SCALE, PRICE_SCALE, QUANTITY_SCALE
 from schemas.ledger import EVENTS, LINE_ITEMS, polars_schema
 from schemas.verdicts import Reason, Verdict
@@ -93,40 +93,46 @@ def _event_rows(batch: Batch, catalog: CompiledCatalog) -> pl.DataFrame:
     """The owner is that of the subscription charged."""
     events = batch.events
     columns = catalog.subscriptions
-    owner = events["subscription"]
-    known = owner.set(owner < 0, None)
-    subscription = columns.ids.gather(known)
-    if known.has_nulls():
-        subscription = subscription.zip_with(known.is_not_null(), events["subscription_id"])
-    return events.select(
-        pl.lit(batch.partition, pl.Int32).alias("partition"),
-        "offset",
-        _time(events["record_time"]),
-        "source",
-        "event_id",
-        _time(events["event_time"]),
-        subscription.alias("subscription_id"),
-        "credential_id",
-        _or_of_subscription(events["subscriber"], columns.subscriber, known),
-        _or_of_subscription(events["organization_id"], columns.organization, known),
-        "synthetic",
-        _VERDICTS.gather(events["verdict"].cast(pl.UInt32)).alias("verdict"),
-        "reason",
-        "reason_detail",
-        "content_digest",
-        "data",
+    owner = batch.column("subscription")
+    height = len(events)
+    verdict = batch.column("verdict")
+    return pl.DataFrame(
+        [
+            pl.Series("partition", [batch.partition], pl.Int32).new_from_index(0, height),
+            events["offset"],
+            _time(events["record_time"]),
+            events["source"],
+            events["event_id"],
+            _time(events["event_time"]),
+            _or_of_subscription(events["subscription_id"], columns.ids, owner),
+            events["credential_id"],
+            _or_of_subscription(events["subscriber"], columns.subscriber, owner),
+            _or_of_subscription(events["organization_id"], columns.organization, owner),
+            events["synthetic"],
+            picked(_VERDICTS, verdict).alias("verdict"),
+            events["reason"],
+            events["reason_detail"],
+            events["content_digest"],
+            events["data"],
+        ]
     )
 
 
 def _time(moments: pl.Series) -> pl.Series:
     """Microseconds as UTC times; those that are none yet, null."""
-    return moments.set(moments == np.iinfo(np.int64).min, None).cast(_TIME)
+    none = moments == np.iinfo(np.int64).min
+    return (moments.set(none, None) if none.any() else moments).cast(_TIME)
 
 
-def _or_of_subscription(stated: pl.Series, of_subscription: pl.Series, known: pl.Series) -> pl.Series:
-    if not stated.has_nulls():
+def _or_of_subscription(stated: pl.Series, of_subscription: pl.Series, owner: Index) -> pl.Series:
+    """What the event states, or where it states nothing, what its subscription has."""
+    unstated = stated.is_null().to_numpy() & (owner >= 0)
+    if not unstated.any() or of_subscription.null_count() == len(of_subscription):
         return stated
-    return stated.zip_with(stated.is_not_null(), of_subscription.gather(known)).alias(stated.name)
+    found = picked(of_subscription, np.where(unstated, owner, 0))
+    return (
+        found.alias(stated.name) if unstated.all() else found.zip_with(pl.Series(unstated), stated).alias(stated.name)
+    )
 
 
 def outcome(rated: Sequence[Rated], catalog: CompiledCatalog) -> Outcome:
@@ -198,16 +204,25 @@ def _usage(shares: Sequence[Rated], order: Index, charge: Index, trial: Mask) ->
     folded = [share.folded for share in shares if share.folded is not None]
     multipliers = [share.pairs.multiplier for share in shares if share.pairs.multiplier is not None]
     weighted = [part.weighted_before for part in folded if part.weighted_before is not None]
-    before, after = [part.before for part in folded], [part.after for part in folded]
+    before, after = (
+        np.take(np.concatenate(parts), order, axis=0)
+        for parts in ([part.before for part in folded], [part.after for part in folded])
+    )
+    usage = Usage(charge, wide.to_series(before), wide.to_series(after), (before, after), trial)
     if not multipliers:
-        return Usage(charge, _joined(before, order), _joined(after, order), trial)
+        return usage
     assert len(multipliers) == len(weighted) == len(shares), "either all shares have multipliers or none"
-    multiplier, weight = _joined(multipliers, order), _joined(weighted, order)
-    return Usage(charge, _joined(before, order), _joined(after, order), trial, multiplier, weight)
+    return replace(usage, multiplier=_joined(multipliers, order), weighted_before=_joined(weighted, order))
 
 
 def _joined(parts: Sequence[Wide], order: Index) -> pl.Series:
     return wide.to_series(np.take(np.concatenate(parts), order, axis=0))
+
+
+def _period_end(moments: Times) -> pl.Series:
+    end = pl.Series("period_end", moments).cast(_TIME)
+    endless = moments == ENDLESS
+    return end.set(pl.Series(endless), None) if endless.any() else end
 
 
 def _numbers_within(event: Index) -> Index:
@@ -229,38 +244,34 @@ def _named(
     catalog: CompiledCatalog,
 ) -> pl.DataFrame:
     """Lines with the columns that say what they belong to; all inputs have one row per line."""
-    names = _charge_names(catalog).select(pl.all().gather(charge))
+    names = _charge_names(catalog)[pl.Series(charge.astype(np.uint32))]
     amount = lines["quantity"] * lines["unit_price"]
-    endless = pl.Series(period_end == ENDLESS)
     frame = pl.DataFrame(
         [
-            lines["kind"].alias("line_kind"),
+            picked(_KINDS, lines["kind"].to_numpy()).alias("line_kind"),
             *events.get_columns(),
             events["source"].alias("source_id"),
             *names.get_columns(),
             lines["tier"].cast(pl.Int32),
             pl.Series("period_start", period_start).cast(_TIME),
-            pl.Series("period_end", period_end).set(endless, None).cast(_TIME),
+            _period_end(period_end),
             *(_decimal(lines[name], QUANTITY_SCALE) for name in ("quantity", "usage_before", "usage_after")),
             _decimal(lines["unit_price"], PRICE_SCALE),
             _decimal(amount.alias("amount"), AMOUNT_SCALE),
             pl.Series("number", number),
+            pl.Series("catalog_digest", [catalog.digest]).new_from_index(0, len(lines)),
         ]
     )
-    return frame.with_columns(
-        _line_ids(frame).alias("line_id"),
-        _KINDS.gather(lines["kind"]).alias("line_kind"),
-        pl.lit(catalog.digest).alias("catalog_digest"),
-    ).select(_LINE_ROWS.names())
+    return frame.with_columns(_line_ids(frame)).select(_LINE_ROWS.names())
 
 
 def _line_ids(lines: pl.DataFrame) -> pl.Expr:
     """`<partition>-<offset>-<number>`; partition and number are few, so they are written once and looked up."""
-    most = int(lines["number"].to_numpy().max(initial=0))
-    numbers = pl.Series([f"-{number}" for number in range(most + 1)])
+    numbers = lines["number"].to_numpy()
+    endings = pl.Series([f"-{number}" for number in range(int(numbers.max(initial=0)) + 1)])
     partition = lines["partition"]
     begin = pl.lit(f"{partition[0]}-") if partition.n_unique() == 1 else pl.col("partition").cast(pl.String) + "-"
-    return begin + pl.col("offset").cast(pl.String) + numbers.gather(lines["number"])
+    return (begin + pl.col("offset").cast(pl.String) + picked(endings, numbers)).alias("line_id")
 
 
 def _charge_names(catalog: CompiledCatalog) -> pl.DataFrame:

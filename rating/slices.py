@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from rating import wide
 from rating.money import ONE_UNIT
 from rating.prices import Index, Mode, PriceTable
-from rating.wide import constant
+from rating.wide import Wide, constant, picked
 
 _UNIT = constant(1)
 _LINE_COLUMNS = ("pair", "kind", "tier", "quantity", "usage_before", "usage_after", "unit_price")
@@ -41,13 +42,15 @@ class LineKind(IntEnum):
 class Usage:
     """The running usage around each (event, charge) pair, one row per pair in the order of the events.
 
-    `charge` int64; `before`, `after` Int128 micros. `multiplier` (Int128 micros) and `weighted_before` (Int128 micros,
-    the sum of multiplier * priced quantity so far) are None where no charge of the catalog has a multiplier.
+    `charge` int64; `before`, `after` Int128 micros, and both once more in `ends`, as wide columns. `multiplier` (Int128
+    micros) and `weighted_before` (Int128 micros, the sum of multiplier * priced quantity so far) are None where no
+    charge of the catalog has a multiplier.
     """
 
     charge: Index
     before: pl.Series
     after: pl.Series
+    ends: tuple[Wide, Wide]
     trial: npt.NDArray[np.bool_]
     multiplier: pl.Series | None = None
     weighted_before: pl.Series | None = None
@@ -66,10 +69,11 @@ class Zones:
 
 def zones_of(usage: Usage, table: PriceTable) -> Zones:
     """Where each change of usage begins and ends. Only graduated prices are cut at every tier, others at zone 0."""
-    before, after = table.zones_of(usage.charge, usage.before), table.zones_of(usage.charge, usage.after)
-    falling = (usage.after < usage.before).to_numpy()
-    still = (usage.after == usage.before).to_numpy()
-    above_low = table.zones_above(usage.charge, _choose(falling, usage.after, usage.before))
+    start, stop = usage.ends
+    before, after = table.zones_of(usage.charge, start), table.zones_of(usage.charge, stop)
+    falling = wide.less(stop, start)
+    still = (start == stop).all(axis=1)
+    above_low = table.zones_above(usage.charge, np.where(falling[:, None], stop, start) if falling.any() else start)
     lowest = np.where(still, after, above_low)
     highest = np.where(falling, before, after)
     mode = table.mode[usage.charge]
@@ -89,7 +93,7 @@ def usage_slices(usage: Usage, zones: Zones, table: PriceTable) -> pl.DataFrame:
     low, high = _bounds(usage, zones, table, pair, zone)
     priced = _priced_zone(usage, zones, table, pair, zone)
     row = table.first_zone[usage.charge[pair]] + priced
-    unit_price = table.unit_price.gather(row)
+    unit_price = picked(table.unit_price, row)
     trial = usage.trial[pair]
     free = trial | (table.mode[usage.charge[pair]] == Mode.STAIRSTEP)
     if free.any():
@@ -126,11 +130,11 @@ def _bounds(usage: Usage, zones: Zones, table: PriceTable, pair: Index, zone: In
     charge = usage.charge[pair]
     row = table.first_zone[charge] + zone
     in_one = pl.Series((table.mode[charge] != Mode.GRADUATED) & (zone > 0))
-    upper = table.upper.gather(row).set(in_one, int(table.upper.max()))  # type: ignore[arg-type]
+    upper = picked(table.upper, row).set(in_one, int(table.upper.max()))  # type: ignore[arg-type]
     cut_low, cut_high = zone > zones.lowest[pair], zone < zones.highest[pair]
     return (
-        table.lower.gather(row).zip_with(pl.Series(cut_low), low.gather(pair)),
-        upper.zip_with(pl.Series(cut_high), high.gather(pair)),
+        picked(table.lower, row).zip_with(pl.Series(cut_low), picked(low, pair)),
+        upper.zip_with(pl.Series(cut_high), picked(high, pair)),
     )
 
 
@@ -146,12 +150,12 @@ def _in_packages(
     quantity: pl.Series, start: pl.Series, stop: pl.Series, row: Index, table: PriceTable, wanted: npt.NDArray[np.bool_]
 ) -> pl.Series:
     """Where the zone is sold in packages: the packages that the slice newly starts, as a quantity."""
-    size = table.package_size.gather(row)
+    size = picked(table.package_size, row)
     sold = np.flatnonzero((size > 0).to_numpy() & wanted)
     if not len(sold):
         return quantity
-    lower, own = _package_origin(row[sold], table), size.gather(sold)
-    started = packages(stop.gather(sold) - lower, own) - packages(start.gather(sold) - lower, own)
+    lower, own = _package_origin(row[sold], table), picked(size, sold)
+    started = packages(picked(stop, sold) - lower, own) - packages(picked(start, sold) - lower, own)
     return quantity.scatter(sold, started * ONE_UNIT)
 
 
@@ -159,7 +163,7 @@ def _package_origin(row: Index, table: PriceTable) -> pl.Series:
     """Where the packages of a zone are counted from: its lower bound; for volume, where the included usage ends."""
     charge = np.searchsorted(table.first_zone, row, side="right") - 1
     volume = pl.Series(table.mode[charge] == Mode.VOLUME)
-    return table.included.gather(charge).zip_with(volume, table.lower.gather(row))
+    return picked(table.included, charge).zip_with(volume, picked(table.lower, row))
 
 
 def packages(usage: pl.Series, size: pl.Series) -> pl.Series:
