@@ -80,14 +80,20 @@ class _Run:
             runs = [cls(*_merge(*columns)), *runs[2:]]
         return runs[0]
 
-    def positions_of(self, identity: Wide) -> Index:
-        """The position of each identity's first sight, -1 where the run has none."""
-        return _positions(self.high, self.check, self.position, identity)
-
 
 @compiled
-def _positions(high: Hashes, check: npt.NDArray[np.uint32], position: Index, identity: Wide) -> Index:
-    found = np.full(len(identity), -1)
+def _mark_sights(
+    high: Hashes,
+    check: npt.NDArray[np.uint32],
+    position: Index,
+    identity: Wide,
+    own_position: Index,
+    suspects: Index,
+    within: Mask,
+    repeated: Mask,
+    held: Mask,
+) -> None:
+    """Marks the suspects that a run holds: at their own position, or, within reach, at another one."""
     for row in range(len(identity)):
         wanted = identity[row, 1]
         low, beyond = 0, len(high)
@@ -98,8 +104,10 @@ def _positions(high: Hashes, check: npt.NDArray[np.uint32], position: Index, ide
             else:
                 beyond = middle
         if low < len(high) and high[low] == wanted and check[low] == identity[row, 0] >> _CHECK_SHIFT:
-            found[row] = position[low]
-    return found
+            if position[low] == own_position[row]:
+                held[suspects[row]] = True
+            elif position[low] >= 0 and within[row]:
+                repeated[suspects[row]] = True
 
 
 @compiled
@@ -204,9 +212,8 @@ class DuplicateIndex:
         for bucket, runs in self._buckets.items():
             within = self._reaches(bucket, asked.record_time)
             for run in runs:
-                first = run.positions_of(asked.identity)
-                repeated[suspects] |= (first >= 0) & (first != asked.position) & within
-                held[suspects] |= first == asked.position
+                columns = run.high, run.check, run.position, asked.identity, asked.position
+                _mark_sights(*columns, suspects, within, repeated, held)
         return repeated, held
 
     def repeats(self, events: Sightings) -> Mask:

@@ -151,7 +151,8 @@ def rate(
         if not len(overflowing):
             break
         refused[overflowing] = True
-    state.duplicates.remember(sightings.take(np.flatnonzero(~(repeated | refused | late | held))))
+    not_new = repeated | refused | late | held
+    state.duplicates.remember(sightings.take(np.flatnonzero(~not_new)) if not_new.any() else sightings)
     state.applied[partition] = int(offsets[-1])
     verdict, words = rows.verdicts_after(batch.column("verdict")[share.rows], repeated, late, refused)
     return state, Rated(batch, share.rows, verdict, words, pairs, folded)

@@ -16,8 +16,14 @@ from rating.wide import constant, picked
 def lines_of(usage: Usage, table: PriceTable) -> pl.DataFrame:
     """The lines of all pairs, in the order of the pairs and, within a pair, of `LineKind`.
 
-    Columns: pair, kind, tier (Int64), quantity, usage_before, usage_after (Int128 micros), unit_price (Int128, 10^-12).
+    Columns: pair, kind, tier (Int64), quantity, usage_before, usage_after (Int128 micros), unit_price (Int128, 10^-12),
+    amount (Int128, 10^-18).
     """
+    lines = _lines(usage, table)
+    return lines.insert_column(len(lines.columns), (lines["quantity"] * lines["unit_price"]).alias("amount"))
+
+
+def _lines(usage: Usage, table: PriceTable) -> pl.DataFrame:
     zones = zones_of(usage, table)
     blocks = [usage_slices(usage, zones, table)]
     moved = np.flatnonzero((zones.before != zones.after) & ~usage.trial)

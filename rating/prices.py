@@ -82,7 +82,7 @@ class PriceTable:
 
     `first_zone` has one entry per charge and one more; `mode` (int64), `per_event`, `multiplied` (bool) and
     `usage_limit` (micros, also as a wide column) have one entry per charge. Zone columns are Polars Int128; `lower` of
-    zone 0 and `upper` of the last are beyond any usage.
+    zone 0 and the upper end of the last are beyond any usage. `zone_ends` are both ends as wide columns.
     """
 
     first_zone: Index
@@ -95,6 +95,7 @@ class PriceTable:
     unit_price: pl.Series
     flat_amount: pl.Series
     package_size: pl.Series
+    zone_ends: tuple[Wide, Wide]
     has_flat: bool
     has_volume: bool
     has_packages: bool
@@ -149,6 +150,10 @@ def compile_prices(prices: Sequence[Price], multiplied: Sequence[bool]) -> Price
         unit_price=_column(zone.unit_price for zone in zones),
         flat_amount=_column(zone.flat_amount for zone in zones),
         package_size=_column(zone.package_size for zone in zones),
+        zone_ends=(
+            wide.from_integers(zone.lower for zone in zones),
+            wide.from_integers(zone.upper for zone in zones),
+        ),
         has_flat=any(zone.flat_amount for zone in zones),
         has_volume=any(price.mode == Mode.VOLUME for price in zoned),
         has_packages=any(zone.package_size for zone in zones),

@@ -245,7 +245,6 @@ def _named(
 ) -> pl.DataFrame:
     """Lines with the columns that say what they belong to; all inputs have one row per line."""
     names = _charge_names(catalog)[pl.Series(charge.astype(np.uint32))]
-    amount = lines["quantity"] * lines["unit_price"]
     frame = pl.DataFrame(
         [
             picked(_KINDS, lines["kind"].to_numpy()).alias("line_kind"),
@@ -257,7 +256,7 @@ def _named(
             _period_end(period_end),
             *(_decimal(lines[name], QUANTITY_SCALE) for name in ("quantity", "usage_before", "usage_after")),
             _decimal(lines["unit_price"], PRICE_SCALE),
-            _decimal(amount.alias("amount"), AMOUNT_SCALE),
+            _decimal(lines["amount"], AMOUNT_SCALE),
             pl.Series("number", number),
             pl.Series("catalog_digest", [catalog.digest]).new_from_index(0, len(lines)),
         ]

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from rating import wide
+from rating.compiled import compiled
 from rating.money import ONE_UNIT
 from rating.prices import Index, Mode, PriceTable
 from rating.wide import Wide, constant, picked
@@ -83,23 +84,18 @@ def zones_of(usage: Usage, table: PriceTable) -> Zones:
     return Zones(before, after, lowest, highest, falling)
 
 
-def _choose(mask: npt.NDArray[np.bool_], yes: pl.Series, no: pl.Series) -> pl.Series:
-    return no if not mask.any() else yes.zip_with(pl.Series(mask), no)
-
-
 def usage_slices(usage: Usage, zones: Zones, table: PriceTable) -> pl.DataFrame:
     """The lines of kind usage and trial of all pairs, in the order of the pairs."""
-    pair, zone = explode(zones.lowest, zones.highest, zones.falling)
-    low, high = _bounds(usage, zones, table, pair, zone)
-    priced = _priced_zone(usage, zones, table, pair, zone)
-    row = table.first_zone[usage.charge[pair]] + priced
+    pair, zone, wide_start, wide_stop = _cut_at_bounds(usage, zones, table)
+    charge, trial = usage.charge[pair], usage.trial[pair]
+    mode = table.mode[charge]
+    priced = _priced_zone(zones, mode, pair, zone)
+    row = table.first_zone[charge] + priced
     unit_price = picked(table.unit_price, row)
-    trial = usage.trial[pair]
-    free = trial | (table.mode[usage.charge[pair]] == Mode.STAIRSTEP)
+    free = trial | (mode == Mode.STAIRSTEP)
     if free.any():
         unit_price = unit_price.set(pl.Series(free), 0)
-    falling = zones.falling[pair]
-    start, stop = _choose(falling, high, low), _choose(falling, low, high)
+    start, stop = wide.to_series(wide_start), wide.to_series(wide_stop)
     quantity = stop - start
     if table.has_packages:
         quantity = _in_packages(quantity, start, stop, row, table, ~trial)
@@ -122,28 +118,57 @@ def explode(lowest: Index, highest: Index, falling: npt.NDArray[np.bool_]) -> tu
     return pair, np.where(falling[pair], highest[pair] - step, lowest[pair] + step)
 
 
-def _bounds(usage: Usage, zones: Zones, table: PriceTable, pair: Index, zone: Index) -> tuple[pl.Series, pl.Series]:
-    """The lower and upper end of every slice: the usage's own ends, cut at the zone's bounds."""
-    low, high = _choose(zones.falling, usage.after, usage.before), _choose(zones.falling, usage.before, usage.after)
-    if len(pair) == len(usage.charge):
-        return low, high
-    charge = usage.charge[pair]
-    row = table.first_zone[charge] + zone
-    in_one = pl.Series((table.mode[charge] != Mode.GRADUATED) & (zone > 0))
-    upper = picked(table.upper, row).set(in_one, int(table.upper.max()))  # type: ignore[arg-type]
-    cut_low, cut_high = zone > zones.lowest[pair], zone < zones.highest[pair]
-    return (
-        picked(table.lower, row).zip_with(pl.Series(cut_low), picked(low, pair)),
-        upper.zip_with(pl.Series(cut_high), picked(high, pair)),
-    )
+def _cut_at_bounds(usage: Usage, zones: Zones, table: PriceTable) -> tuple[Index, Index, Wide, Wide]:
+    """Per slice: its pair, its zone, and its start and stop: the usage's own ends, cut at the zones' bounds."""
+    height = int((zones.highest - zones.lowest).sum()) + len(zones.lowest)
+    pair, zone = np.empty((2, height), np.int64)
+    start, stop = np.empty((2, height, 2), np.uint64)
+    first = table.first_zone[usage.charge]
+    ends = *usage.ends, *table.zone_ends
+    _cut(zones.lowest, zones.highest, zones.falling, first, *ends, pair, zone, start, stop)
+    return pair, zone, start, stop
 
 
-def _priced_zone(usage: Usage, zones: Zones, table: PriceTable, pair: Index, zone: Index) -> Index:
+@compiled
+def _cut(
+    lowest: Index,
+    highest: Index,
+    falling: npt.NDArray[np.bool_],
+    first_zone: Index,
+    before: Wide,
+    after: Wide,
+    lower: Wide,
+    upper: Wide,
+    pair: Index,
+    zone: Index,
+    start: Wide,
+    stop: Wide,
+) -> None:
+    row = 0
+    for number in range(len(lowest)):
+        step = -1 if falling[number] else 1
+        begin = highest[number] if falling[number] else lowest[number]
+        for count in range(highest[number] - lowest[number] + 1):
+            here = begin + step * count
+            place = first_zone[number] + here
+            low, high = (stop, start) if falling[number] else (start, stop)
+            own_low, own_high = (after, before) if falling[number] else (before, after)
+            cut_low, cut_high = here > lowest[number], here < highest[number]
+            pair[row], zone[row] = number, here
+            for limb in range(2):
+                low[row, limb] = lower[place, limb] if cut_low else own_low[number, limb]
+                high[row, limb] = upper[place, limb] if cut_high else own_high[number, limb]
+            row += 1
+
+
+def _priced_zone(zones: Zones, mode: Index, pair: Index, zone: Index) -> Index:
     """The zone whose price a slice has: its own; for volume and stairstep the zone that the new total lies in."""
-    mode = table.mode[usage.charge[pair]]
+    in_one = mode != Mode.GRADUATED
+    if not in_one.any():
+        return zone
     after, before = zones.after[pair], zones.before[pair]
-    in_one = np.where(zone == 0, 0, np.where(after > 0, after, before))
-    return np.where(mode == Mode.GRADUATED, zone, in_one)
+    total = np.where(zone == 0, 0, np.where(after > 0, after, before))
+    return np.where(in_one, total, zone)
 
 
 def _in_packages(

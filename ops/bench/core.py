@@ -16,21 +16,28 @@ import polars as pl
 
 from dataflows.steps.decode import decode_chunk
 from ops.bench.scenario import BATCH_RECORDS, KEY_GROUPS, bench_catalog
+from ops.bench.stopwatch import Stopwatch
+from rating import rows
 from rating.catalog import CompiledCatalog, compile_catalog
 from rating.engine import Admitted, GroupState, LaneState, Outcome, RatingSettings, admit, assemble, rate
 
-STEPS = ("decode", "admit", "rate", "assemble")
+STEPS = ("decode", "admit", "rate", "assemble", "price")
+_RATE, _PRICE = STEPS.index("rate"), STEPS.index("price")
 
 
 def measure_core(path: Path, subscriptions: int, batch_records: int = BATCH_RECORDS) -> dict[str, Any]:
     """Microseconds per event of each step, and the state's size.
 
-    The times are medians over batches, the first third of them left out. `core` is all steps but the decoding.
+    The times are medians over batches, the first third of them left out. `price` is the part of `assemble` that makes
+    lines and amounts of usage; the rest of it names them. `core` is rating proper: `rate` and `price`. `whole` is all
+    but the decoding.
     """
     written = bench_catalog(subscriptions)  # stays, as in `ratemill rate`; see `flow`
     catalog = compile_catalog(written)
     settings = RatingSettings(key_groups=KEY_GROUPS)
     lane, groups = LaneState.new(), [GroupState.new(number) for number in range(KEY_GROUPS)]
+    pricing = Stopwatch()
+    pricing.watch(rows, "lines_of", "price")
     taken: list[list[float]] = []
     seen: list[pl.Series] = []
     lines = 0
@@ -44,13 +51,15 @@ def measure_core(path: Path, subscriptions: int, batch_records: int = BATCH_RECO
         marks.append(perf_counter())
         outcome: Outcome = assemble(rated, catalog)
         marks.append(perf_counter())
-        taken.append([1e6 * step / admitted.received for step in np.diff(marks).tolist()])
+        steps = [*np.diff(marks).tolist(), pricing.seconds.pop("price")]
+        taken.append([1e6 * step / admitted.received for step in steps])
         seen.append(outcome.line_items["subscription_id"].unique())
         lines += len(outcome.line_items)
     steady = np.array(taken[len(taken) // 3 :])
     return {
         **dict(zip(STEPS, map(median, steady.T.tolist()), strict=True)),
-        "core": median(steady[:, 1:].sum(axis=1).tolist()),
+        "core": median((steady[:, _RATE] + steady[:, _PRICE]).tolist()),
+        "whole": median(steady[:, 1:_PRICE].sum(axis=1).tolist()),
         "line_items": lines,
         "subscriptions_seen": pl.concat(seen).n_unique(),
         "state_bytes": sum(len(state.snapshot(catalog)) for state in groups),

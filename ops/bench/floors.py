@@ -27,8 +27,7 @@ def floors_of(results: dict[str, Any]) -> list[Floor]:
     fewest, most = flows[0], flows[-1]
     bare = "file -> ledger / bare limit"
     return [
-        Floor("core: admit, rate, assemble", core["core"], 0.6, 0.2, "µs", True),
-        Floor("core: rate alone", core["rate"], 0.6, 0.2, "µs", True),
+        Floor("core: duplicates, running usage, prices", core["core"], 0.6, 0.2, "µs", True),
         *(Floor(f"{bare}, {flow['subscriptions']:,}", flow["ratio"], 0.4, 0.7, "", False) for flow in flows),
         *(Floor(f"{bare} in CPU, {flow['subscriptions']:,}", flow["ratio_cpu"], 0.4, 0.7, "", False) for flow in flows),
         Floor(

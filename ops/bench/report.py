@@ -26,13 +26,14 @@ every figure. Measured with {machine}.
 
 {tables}
 
-The *bare limit* reads the same file and decodes its JSON, every record to a dict and every number to the exact decimal,
-nothing else, on one core. Limit and flow are measured in turns; their ratio is the median of {repeats} pair(s) by the
-wall clock (the flow prices and writes in threads), and by CPU time. *orjson* decodes numbers to floats. The flow runs
-with recovery on, {groups} key groups and one worker; each event is about 215 bytes, its subscription drawn evenly. The
-core is measured in batches of {batch:,} records after each subscription has been seen; *rate* alone is duplicates and
-running usage. *Resume* is a new process with the compiled catalog on the ledger that a run has left: recovery store
-cleaned, state and duplicate index loaded, {more:,} more events rated and published.
+The *bare limit* reads the same file and decodes its JSON, every record to a dict and every number to the exact
+decimal, nothing else, on one core. Limit and flow are measured in turns; their ratio is the median of {repeats}
+pair(s) by the wall clock (the flow prices and writes in threads), and by CPU time. *orjson* decodes numbers to
+floats. The flow runs with recovery on, {groups} key groups and one worker; each event is about 215 bytes, its
+subscription drawn evenly. The core is measured in batches of {batch:,} records after each subscription has been seen:
+duplicates, running usage, tiers and amounts; *admit* finds subscriptions and reads elements before it, *assemble*
+names the lines after it. *Resume* is a new process with the compiled catalog on the ledger that a run has left:
+recovery store cleaned, state and duplicate index loaded, {more:,} more events rated and published.
 """
 
 
@@ -144,7 +145,10 @@ def _core(results: dict[str, Any]) -> Sheet:
         (f"decode, {core['subscriptions']:,} subscriptions", f"{core['decode']:.2f} µs"),
         ("admit: resolve, filter, meter, split by key group", f"{core['admit']:.2f} µs"),
         ("rate: duplicates, running usage", f"{core['rate']:.2f} µs"),
-        ("assemble: slices, lines, verdicts", f"{core['assemble']:.2f} µs"),
+        ("assemble: rows of the ledger", f"{core['assemble']:.2f} µs"),
+        ("of which price: slices, lines, amounts", f"{core['price']:.2f} µs"),
+        ("the core: rate and price", f"{core['core']:.2f} µs"),
+        ("admit, rate and assemble", f"{core['whole']:.2f} µs"),
         ("state in a snapshot, per subscription and charge", f"{core['state_per_charge']:.0f} B"),
         (f"resume, {resume['subscriptions']:,} subscriptions", f"{resume['seconds']:.2f} s"),
         ("compile that catalog before", f"{resume['catalog_seconds']:.2f} s"),
