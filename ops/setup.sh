@@ -50,4 +50,8 @@ if ! works .venv/bin/python; then
 fi
 echo "Installing the dependencies into .venv"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint ops/constraints.txt --editable '.[dev]'
+echo "Compiling the inner loops (once)"
+scratch=$(mktemp -d)
+.venv/bin/ratemill demo --events 2000 --ledger "$scratch/ledger" > /dev/null
+rm -rf "$scratch"
 printf '%s' "$want" > .venv/.ready

@@ -1,8 +1,9 @@
 """Loops over a column that NumPy and Polars have no operation for, compiled to machine code.
 
 A compiled function sees arrays and integers only; it holds no lock of Python's, so other threads go on meanwhile. What
-is compiled is kept beside the source and made again when that file changes; so a compiled function may call only those
-of its own file. In it, never mix signed and unsigned integers: their sum would be a float.
+is compiled is kept beside the source (or in the folder that NUMBA_CACHE_DIR names, or in the user's cache) and made
+again when that file changes; so a compiled function may call only those of its own file. In it, never mix signed and
+unsigned integers: their sum would be a float.
 """
 
 from collections.abc import Callable
@@ -10,9 +11,13 @@ from typing import Any, TypeVar, cast
 
 import numba
 
+_OPTIONS = {"nogil": True, "error_model": "numpy"}
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def compiled(function: _Function) -> _Function:
     """The function as machine code, compiled at its first call or taken from the cache."""
-    return cast(_Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    try:
+        return cast(_Function, numba.njit(cache=True, **_OPTIONS)(function))
+    except RuntimeError:  # numba's: no place where the machine code could be kept, so it is made at every start
+        return cast(_Function, numba.njit(**_OPTIONS)(function))

@@ -91,7 +91,6 @@ class PriceTable:
     multiplied: Mask
     included: pl.Series
     lower: pl.Series
-    upper: pl.Series
     unit_price: pl.Series
     flat_amount: pl.Series
     package_size: pl.Series
@@ -146,7 +145,6 @@ def compile_prices(prices: Sequence[Price], multiplied: Sequence[bool]) -> Price
         multiplied=np.array(multiplied, np.bool_),
         included=_column(price.zones[0].upper for price in zoned),
         lower=_column(zone.lower for zone in zones),
-        upper=_column(zone.upper for zone in zones),
         unit_price=_column(zone.unit_price for zone in zones),
         flat_amount=_column(zone.flat_amount for zone in zones),
         package_size=_column(zone.package_size for zone in zones),
