@@ -11,13 +11,16 @@ from typing import Any, TypeVar, cast
 
 import numba
 
-_OPTIONS = {"nogil": True, "error_model": "numpy"}
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def compiled(function: _Function) -> _Function:
     """The function as machine code, compiled at its first call or taken from the cache."""
     try:
-        return cast(_Function, numba.njit(cache=True, **_OPTIONS)(function))
+        return _compiled(function, cache=True)
     except RuntimeError:  # numba's: no place where the machine code could be kept, so it is made at every start
-        return cast(_Function, numba.njit(**_OPTIONS)(function))
+        return _compiled(function, cache=False)
+
+
+def _compiled(function: _Function, *, cache: bool) -> _Function:
+    return cast(_Function, numba.njit(cache=cache, nogil=True, error_model="numpy")(function))

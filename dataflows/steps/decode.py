@@ -14,7 +14,6 @@ import numpy.typing as npt
 import polars as pl
 import xxhash
 
-from dataflows.steps.digests import digests_of
 from dataflows.steps.exact import decode_exactly
 from dataflows.steps.lines import Bytes, after_last_line
 from dataflows.steps.scan import ABSENT, BLANK, UNUSUAL, USUAL, Names, Places, Scanned, scan
@@ -34,6 +33,7 @@ from dataflows.steps.values import (
 )
 from rating.batch import DECODED_COLUMNS, DecodedBatch
 from rating.catalog import CompiledCatalog
+from rating.hashing import hash_pieces
 from schemas.events import (
     ATTRIBUTE_LENGTH_LIMIT,
     ELEMENTS_LIMIT,
@@ -54,6 +54,7 @@ _COLUMN_OF = {
     "organization": "organization_id",
 }
 _EMPTY = bytes(EMPTY_DATA)
+_NO_SEED = np.uint64(0)
 _EMPTY_DIGEST = np.uint64(xxhash.xxh64_intdigest(_EMPTY))
 _ODD = np.zeros(256, np.uint8)
 _ODD[:0x20], _ODD[0x80:] = CONTROL, BEYOND_ASCII
@@ -176,7 +177,7 @@ def _columns(text: Bytes, scanned: Scanned) -> pl.DataFrame:
             pl.Series("synthetic", flags_of(text, place["synthetic"][0], kinds)),
             nothing.alias("reason"),
             nothing.alias("reason_detail"),
-            pl.Series("content_digest", digests_of(text, *place["data"], _EMPTY_DIGEST)),
+            pl.Series("content_digest", hash_pieces(text, *place["data"], _NO_SEED, _EMPTY_DIGEST)),
             text_series("data", text, *place["data"]).fill_null(_EMPTY.decode()),
         ]
     )

@@ -1,4 +1,4 @@
-"""From places in a text to columns: strings, times and digests of scanned records; compiled loops.
+"""From places in a text to columns: strings and times of scanned records; compiled loops.
 
 A value that is not plainly what its column needs makes its row UNUSUAL, and the exact decoder says what becomes of it.
 Strings are not copied: a column of them points into the text, which it keeps alive.
