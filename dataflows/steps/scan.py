@@ -21,12 +21,10 @@ Places = npt.NDArray[np.int32]
 
 ABSENT = -1
 BLANK, USUAL, UNUSUAL = 0, 1, 2
-_OUTER, _INNER = 0, 1
-_LONGEST_NAME = 255
-_DEEPEST = 60
-_BLOCK = 1 << 17
+_OTHER, _OUTER, _INNER = -1, 0, 1
+_LONGEST_NAME = _LONGEST_NUMBER = 255
+_DEEPEST, _BLOCK = 60, 1 << 17
 _ONE = np.uint64(1)
-_OTHER = -1
 _QUOTE, _BACKSLASH, _COLON, _COMMA = ord('"'), ord("\\"), ord(":"), ord(",")
 _OPEN, _CLOSE, _OPEN_LIST, _CLOSE_LIST = ord("{"), ord("}"), ord("["), ord("]")
 _ZERO, _NINE, _MINUS, _PLUS, _POINT = ord("0"), ord("9"), ord("-"), ord("+"), ord(".")
@@ -50,7 +48,7 @@ class Names(NamedTuple):
 
     @classmethod
     def of(cls, outer: Sequence[str], inner: Sequence[str], inner_member: str | None) -> "Names":
-        """The table of these names; one that is too long for it is never found."""
+        """The table of these names; a record with a name too long for it is unusual."""
         encoded = [name.encode() for name in (*outer, *inner)]
         head, following = np.full((2, _LONGEST_NAME + 1), ABSENT, np.int32), np.full(len(encoded), ABSENT, np.int32)
         for number, name in enumerate(encoded):
@@ -161,10 +159,11 @@ def _scan_lines(
                     break
                 close = marks[mark + 1]
                 length = close - at - 1
-                if text[close] != _QUOTE or (has_escapes and _has_escape(text, at, close)):
+                too_long = level != _OTHER and length > _LONGEST_NAME
+                if text[close] != _QUOTE or too_long or (has_escapes and _has_escape(text, at, close)):
                     break
                 mark += 2
-                if level != _OTHER and length <= _LONGEST_NAME:
+                if level != _OTHER:
                     name = head[level, length]
                     while name != ABSENT and not _same(text, at + 1, name_text, name_starts[name], length):
                         name = following[name]
@@ -255,8 +254,9 @@ def _after_blanks(text: Bytes, at: int) -> int:
 
 @compiled
 def _after_scalar(text: Bytes, at: int) -> int:
-    """Behind the number or word that begins here, or ABSENT."""
+    """Behind the number or word that begins here, or ABSENT, also where a number is too long to be plain."""
     byte = text[at]
+    longest = at + _LONGEST_NUMBER
     if byte == _LOWER_T:
         return _after_word(text, at, _TRUE)
     if byte == _LOWER_F:
@@ -282,7 +282,7 @@ def _after_scalar(text: Bytes, at: int) -> int:
         at = _after_digits(text, at)
         if at == first:
             return ABSENT
-    return at
+    return at if at <= longest else ABSENT
 
 
 @compiled

@@ -1,0 +1,1 @@
+"""The steps between a file and the core: lines, records, columns."""
