@@ -6,7 +6,7 @@ Subscriptions, products and charges are rows; a number that names one of them is
 
 import hashlib
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +16,11 @@ import polars as pl
 
 from rating.expand import ExpandedCharge, expand
 from rating.expressions import Expression, compile_boolean, compile_number
-from rating.hashing import hash_texts
+from rating.hashing import stable_hashes
 from rating.lookup import NameRows
 from rating.meters import Conditional, Program
 from rating.periods import ENDLESS, Index, PeriodClocks, Times, fixed_length, microseconds, month_length
 from rating.prices import PriceTable, compile_prices
-from rating.texts import texts_of
 from rating.usage import Folding, Foldings
 from schemas.catalog import Catalog, Product, Subscription
 from schemas.prices import PricingRule
@@ -29,7 +28,6 @@ from schemas.prices import PricingRule
 _DAY = 86_400_000_000
 _TEST_MODE_LENGTH = 3_600_000_000
 _DIGEST_BYTES = 16
-_SEEDS = (3, 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,18 +198,13 @@ def _charges(products: Sequence[Product], expanded: Sequence[Sequence[ExpandedCh
         program=np.array([number[program] for program in wanted], np.int64),
         programs=programs,
         multiplied=np.array(multiplied, np.bool_),
-        hashes=_stable_hashes(
+        hashes=stable_hashes(
             f"{product.reference}\n{charge.id}"
             for product, own in zip(products, expanded, strict=True)
             for charge in own
         ),
         prices=compile_prices([charge.price for charge in charges], multiplied),
     )
-
-
-def _stable_hashes(names: Iterable[str]) -> npt.NDArray[np.uint64]:
-    texts = texts_of(pl.Series(list(names), dtype=pl.String))
-    return np.stack([hash_texts(texts, seed) for seed in _SEEDS], axis=1)
 
 
 def _program(charge: ExpandedCharge) -> Program:
@@ -245,7 +238,7 @@ def _subscriptions(catalog: Catalog) -> Subscriptions:
     start = np.array([microseconds(subscription.start) for subscription in subscriptions], np.int64)
     ids = [subscription.id for subscription in subscriptions]
     trial = np.array([_trial_length(entry) for entry in catalog.products], np.int64)[product]
-    hashes = _stable_hashes(ids)
+    hashes = stable_hashes(ids)
     every_clock = _clocks(catalog, product, start)
     clocks, clock = every_clock.distinct()
     return Subscriptions(

@@ -8,13 +8,15 @@ Everything here is unsigned and wraps around at 64 bits.
 [7628759093050921193]
 """
 
+from collections.abc import Iterable
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from rating.compiled import compiled
-from rating.texts import INLINE, Texts
+from rating.texts import INLINE, Texts, texts_of
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 Hashes: TypeAlias = npt.NDArray[np.uint64]
@@ -24,12 +26,19 @@ _P1, _P2, _P3, _P4, _P5 = (
     np.uint64(prime)
     for prime in (0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x85EBCA77C2B2AE63, 0x27D4EB2F165667C5)
 )
+_STABLE_SEEDS = (3, 5)
 _ZERO, _WORD_BITS = np.uint64(0), np.uint64(64)
 
 
 def hash_texts(texts: Texts, seed: int) -> Hashes:
     """The hash of each text, shape (n,), uint64; null is hashed as the empty text."""
     return _hash_texts(texts.lengths, texts.places, texts.short, texts.long, np.uint64(seed))
+
+
+def stable_hashes(names: Iterable[str]) -> Hashes:
+    """128-bit hashes, shape (n, 2) uint64, that stand for names in kept state: they may never change."""
+    texts = texts_of(pl.Series(list(names), dtype=pl.String))
+    return np.stack([hash_texts(texts, seed) for seed in _STABLE_SEEDS], axis=1)
 
 
 def hash_pairs(firsts: Texts, seconds: Texts, seeds: tuple[int, int, int, int]) -> Hashes:
