@@ -90,7 +90,7 @@ def _dealer(plan: RatingPlan) -> Callable[[Admitted | Finished], list[tuple[str,
 
 
 def _rater(plan: RatingPlan) -> Callable[[bytes | None], StatefulBatchLogic]:
-    first_sights = FirstSights(plan.folder, plan.rating_settings)
+    first_sights = FirstSights(plan.folder, plan.rating_settings, plan.catalog)
     return noted(lambda snapshot: KeyGroup(plan, first_sights, snapshot))
 
 

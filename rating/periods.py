@@ -25,6 +25,7 @@ Index = npt.NDArray[np.int64]
 
 ENDLESS = np.iinfo(np.int64).max
 _DAY = 86_400_000_000
+_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 _FIXED = {"minute": 60_000_000, "day": _DAY, "week": 7 * _DAY}
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
 
@@ -189,7 +190,7 @@ def parse(text: str) -> int:
 
 def microseconds(moment: datetime) -> int:
     """Microseconds since 1970 UTC of an aware datetime."""
-    since = moment - datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+    since = moment - _EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 

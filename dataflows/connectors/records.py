@@ -69,17 +69,20 @@ class LineRecords:
     def read(self, records: int, size: int) -> Bytes:
         """The next lines with their ends."""
         text = self._waiting
-        if count_lines(text) < records:
+        if len(text) < size and count_lines(text) < records:
             text = self._lengthened(text, max(_CHUNK, min(size, records * self._line_length) - len(text)))
-        while after_last_line(text) == 0 and len(text) < size and not self._ended:
+        while len(text) < size and after_last_line(text) == 0 and not self._ended:
             text = self._lengthened(text, _CHUNK)
         cut = 0
-        if after_last_line(text) == 0 and not self._ended:
-            text, cut = self._without_rest_of_line(text, size)
-        lines, end = records, end_of_line(text, records)
+        lines, end = records, end_of_line(text[:size], records)
         if end == NO_END:
-            end = len(text) if self._ended else after_last_line(text)
-            lines = max(1, count_lines(text))
+            end = after_last_line(text[:size])
+            if len(text) < size and self._ended:
+                end = len(text)
+            elif end == 0:
+                text, cut = self._without_rest_of_line(text, size)
+                end = min(len(text), size + 1)
+            lines = max(1, count_lines(text[:end]))
         self._line_length = end // lines + 1
         self._waiting = text[end:].copy()
         self.position += end + cut
@@ -102,16 +105,20 @@ class LineRecords:
         self._ended = read == 0
         return longer[: len(text) + read]
 
-    def _without_rest_of_line(self, start: Bytes, size: int) -> tuple[Bytes, int]:
-        """A line that goes on and on is cut to `size` bytes; gives the text with what follows it, and the bytes cut."""
-        cut = len(start) - size
-        while not self._ended:
-            part = self._lengthened(_NOTHING, _CHUNK)
+    def _without_rest_of_line(self, text: Bytes, size: int) -> tuple[Bytes, int]:
+        """A line that does not end within `size` bytes is cut to that length, wherever reading began.
+
+        Gives the text without the rest of its first line, and the bytes left out.
+        """
+        start, part, cut = text[:size], text[size:], 0
+        while True:
             rest = end_of_line(part, 1)
             if rest != NO_END:
-                return np.concatenate([start[:size], part[rest - 1 :]]), cut + rest - 1
+                return np.concatenate([start, part[rest - 1 :]]), cut + rest - 1
             cut += len(part)
-        return start[:size], cut
+            if self._ended:
+                return start, cut
+            part = self._lengthened(_NOTHING, _CHUNK)
 
     def _skip(self, position: int) -> None:
         """Unpack and drop what was read before: packed text cannot be entered in its middle."""

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from threading import Lock
 
+import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
 from dataflows.ledger.folder import LedgerFolder
 from dataflows.ledger.published import live_files
 from rating.batch import key_group_of
+from rating.catalog import CompiledCatalog
 from rating.engine import GroupState, RatingSettings
 
 _COLUMNS = ["partition", "offset", "record_time", "source", "event_id", "subscription_id", "verdict"]
@@ -27,6 +29,7 @@ class FirstSights:
 
     folder: LedgerFolder
     settings: RatingSettings
+    catalog: CompiledCatalog
     _groups: dict[int, GroupState] | None = None
     _lock: Lock = field(default_factory=Lock)
 
@@ -44,7 +47,7 @@ class FirstSights:
     def _read(self) -> dict[int, GroupState]:
         groups: dict[int, GroupState] = {}
         for events in self._events():
-            numbers = _key_groups(events["subscription_id"], self.settings.key_groups)
+            numbers = _key_groups(events["subscription_id"], self.catalog, self.settings.key_groups)
             for (group,), share in events.with_columns(group=numbers).partition_by("group", as_dict=True).items():
                 if group not in groups:
                     groups[group] = GroupState.new(group, self.settings.lateness)
@@ -60,11 +63,12 @@ class FirstSights:
                     )
 
 
-def _key_groups(subscriptions: pl.Series, key_groups: int) -> pl.Series:
-    """The key group of each event's subscription."""
-    names = subscriptions.unique()
-    groups = pl.Series("group", [key_group_of(name, key_groups) for name in names.to_list()], pl.UInt16)
-    numbers = subscriptions.to_frame("name").join(
-        pl.DataFrame([names.alias("name"), groups]), on="name", how="left", maintain_order="left"
-    )
-    return numbers["group"]
+def _key_groups(subscriptions: pl.Series, catalog: CompiledCatalog, key_groups: int) -> pl.Series:
+    """The key group of each event's subscription; one that the catalog no longer has is hashed anew."""
+    rows = catalog.subscription_lookup.rows_of(subscriptions)
+    groups = np.zeros(len(rows), np.uint16)
+    known = np.flatnonzero(rows >= 0)
+    groups[known] = catalog.subscriptions.id_hash[rows[known]] % np.uint32(key_groups)
+    for row in np.flatnonzero(rows < 0).tolist():
+        groups[row] = key_group_of(subscriptions[row], key_groups)
+    return pl.Series("group", groups)

@@ -18,20 +18,20 @@ element_sets = st.sampled_from(ELEMENTS)
 raw_bytes = st.binary(max_size=40) | st.lists(st.sampled_from(NOISE), max_size=30).map(bytes)
 
 
-@law(100)
+@law(60)
 @given(randoms, st.integers(1, 4), element_sets)
 def test_a_record_is_what_it_is_alone(random: Random, count: int, elements: Names):
     check([any_record(random) for _ in range(count)], elements)
 
 
-@law(100)
+@law(60)
 @given(randoms, st.integers(1, 4), element_sets, st.integers(0, 10**12))
 def test_a_line_is_what_it_is_alone(random: Random, count: int, elements: Names, first: int):
     chunk = b"".join(any_record(random) + random.choice(LINE_ENDS) for _ in range(count))
     check_chunk(chunk.removesuffix(b"\n") if random.random() < 0.3 else chunk, elements, first)
 
 
-@law(150)
+@law(100)
 @given(st.lists(raw_bytes, max_size=6), st.integers(0, 6), element_sets)
 def test_any_bytes_beside_an_event(raws: list[bytes], place: int, elements: Names):
     records = [*raws[:place], SIMPLE, *raws[place:]]
@@ -40,7 +40,7 @@ def test_any_bytes_beside_an_event(raws: list[bytes], place: int, elements: Name
     check_chunk(b"".join(records), elements)
 
 
-@law(150)
+@law(100)
 @given(st.integers(0, len(SIMPLE)), st.integers(0, 4), raw_bytes, element_sets)
 def test_any_bytes_inside_an_event(place: int, left_out: int, raw: bytes, elements: Names):
     record = SIMPLE[:place] + raw + SIMPLE[place + left_out :]

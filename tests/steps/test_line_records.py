@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from dataflows.connectors import records
 from dataflows.connectors.records import LineRecords, open_records
+from dataflows.settings import Settings
+from schemas.events import RECORD_BYTES_LIMIT
 from tests.laws.profile import law
+from tests.steps.comparing import SIMPLE, decoded_chunk
 
 PACKINGS = {"plain": lambda text: text, "gzip": gzip.compress, "zstd": zstandard.compress}
 LONGEST = 300
@@ -110,10 +113,19 @@ def test_a_line_that_goes_on_and_on_is_not_kept(path):
     path.write_bytes(b"x" * (3 << 20) + b"\n" + b"next\n" + b"y" * (3 << 20))
     source = open_records(path, 0)
     assert [split(text) for text, _ in read_all(source, [(10, 1 << 16)])] == [
-        [b"x" * (1 << 16), b"next"],
+        [b"x" * (1 << 16)],
+        [b"next"],
         [b"y" * (1 << 16)],
     ]
     assert source.position == path.stat().st_size
+
+
+def test_the_beginning_of_a_line_is_never_an_event(path):
+    """The smallest read that can be set is longer than a record may be."""
+    smallest = Settings.model_json_schema()["properties"]["batch_bytes"]["minimum"]
+    path.write_bytes(SIMPLE.ljust(RECORD_BYTES_LIMIT) + b"?" * (1 << 20) + b"\n")
+    batch = decoded_chunk(open_records(path, 0).read(1, smallest).tobytes())
+    assert batch.events["reason"].to_list() == ["too_large"]
 
 
 def split(text: bytes) -> list[bytes]:
