@@ -45,9 +45,10 @@ class KeptCounters:
     latest_time: Index
 
     def take(self, rows: Index) -> "KeptCounters":
-        """These counters."""
-        names = [field.name for field in fields(self)][1:]
-        return KeptCounters(self.charges, *(np.take(getattr(self, name), rows, axis=0) for name in names))
+        """These counters, and only the charges that they have."""
+        taken = {field.name: np.take(getattr(self, field.name), rows, axis=0) for field in fields(self)[1:]}
+        used, charge = np.unique(taken["charge"], return_inverse=True)
+        return KeptCounters(**taken | {"charges": self.charges[used], "charge": charge.astype(np.uint32)})
 
     def and_also(self, others: "KeptCounters") -> "KeptCounters":
         """These and others, whose charges come after these ones."""
