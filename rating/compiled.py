@@ -2,8 +2,9 @@
 
 A compiled function sees arrays and integers only; it holds no lock of Python's, so other threads go on meanwhile. What
 is compiled is kept beside the source (or in the folder that NUMBA_CACHE_DIR names, or in the user's cache) and made
-again when that file changes; so a compiled function may call only those of its own file. In it, never mix signed and
-unsigned integers: their sum would be a float.
+again when that file changes; so a compiled function may call only those of its own file, and constants that it takes
+from another file are frozen into it: delete the folders `__pycache__` after changing one of those. In it, never mix
+signed and unsigned 64-bit integers: they are compared as floats, and their sum is signed.
 """
 
 from collections.abc import Callable

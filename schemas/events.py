@@ -49,7 +49,9 @@ class Refused(msgspec.Struct, frozen=True):
 
 _LONGEST_TIME = 128
 _any_json = msgspec.json.Decoder(dict[str, Any], float_hook=str)
-_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_RFC3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
+)
 
 
 def examine(record: bytes) -> Refused:
@@ -120,7 +122,11 @@ def time_fault(value: object) -> str | None:
 
 
 def parse_time(text: str) -> int | None:
-    """Microseconds since 1970 UTC of an RFC 3339 time (further digits are cut off), or None when it is none."""
+    """Microseconds since 1970 UTC of an RFC 3339 time (further digits are cut off), or None when it is none.
+
+    >>> parse_time("1970-01-01T01:00:00.0000019+01:00"), parse_time("1970-01-01T00:00:00+00:60")
+    (1, None)
+    """
     match = _RFC3339.fullmatch(text) if len(text) <= _LONGEST_TIME else None
     if match is None:
         return None

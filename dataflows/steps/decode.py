@@ -72,6 +72,9 @@ def decode_chunk(chunk: bytes | Bytes, partition: int, first_line: int, catalog:
     text = np.frombuffer(chunk, np.uint8)
     if after_last_line(text) < len(text):
         text = np.append(text, _LINE_FEED)
+    text.flags.writeable = (
+        False  # as what comes from bytes is, so that every loop is compiled for one kind of text only
+    )
     scanned = scan(text, _names(catalog.elements))
     lines = len(scanned.kinds)
     kept = np.flatnonzero(scanned.kinds != BLANK)

@@ -31,7 +31,6 @@ _event = msgspec.json.Decoder(WireEvent)
 _any_data = msgspec.json.Decoder(dict[str, object], float_hook=str)
 _ABSENT = msgspec.Raw(b"")
 _NULL = b"null"
-_ESCAPED_NULL = b"\\u0000"
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _COLUMNS = pl.Schema({name: kind for name, kind in DECODED_COLUMNS.items() if name != "offset"})
 
