@@ -12,9 +12,9 @@ from typing import Any
 
 import duckdb
 
+from dataflows.catalog_history import CatalogHistory
 from dataflows.errors import RatemillError
 from ops.query import ask
-from ops.rated_before import kept_catalog
 from rating.explain import explain_event, explain_line
 from schemas.catalog import Catalog
 
@@ -93,10 +93,10 @@ class Explainer:
         if self._given is not None:
             return self._given
         digest = digest or self._last_digest()
-        kept = kept_catalog(self._ledger, digest) if digest else None
-        if kept is None:
+        history = CatalogHistory(self._ledger)
+        if digest is None or not history.keeps(digest):
             raise RatemillError(f"{self._ledger} does not keep the catalog it was rated with: name it with --catalog")
-        return kept
+        return history.catalog(digest)
 
     def _last_digest(self) -> str | None:
         rows = self._rows("SELECT catalog_digest FROM commits ORDER BY sequence DESC LIMIT 1", [])

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from dataflows.catalog_history import CatalogHistory
 from dataflows.launcher import Summary, run_rating
 from dataflows.ledger.folder import open_folder
 from dataflows.settings import Settings
 from ops.ledger_views import write_views
 from ops.progress import LiveProgress
-from ops.rated_before import keep_catalog
 from rating.catalog import compile_catalog
 from schemas.catalog import Catalog
 
@@ -21,6 +21,6 @@ def rate_files(
     folder = open_folder(ledger, settings.key_groups, settings.writers)
     # Analysts may open the views, and lines can be explained, from the first commit on.
     write_views(folder.root)
-    keep_catalog(folder.root, catalog, compiled.digest)
+    CatalogHistory(folder.root).keep(catalog, compiled.digest)
     with LiveProgress(what) as live:
         return run_rating(compiled, catalog_path, files, ledger, settings, live.update)
