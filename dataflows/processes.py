@@ -43,7 +43,7 @@ class Task(msgspec.Struct, frozen=True):
 def run_processes(plan: RatingPlan, catalog_path: Path, lock: int, on_look: Callable[[], None]) -> None:
     """Run the flow in `plan.settings.processes` processes to the end of its inputs; `lock` is the ledger's."""
     addresses = _free_addresses(plan.settings.processes)
-    settings = plan.settings.model_dump_json()
+    settings = plan.settings.to_json()
     children: list[_Child] = []
     try:
         for number in range(plan.settings.processes):

@@ -2,6 +2,9 @@
 
 Each setting is an environment variable RATEMILL_<NAME>, or a key in the TOML file that RATEMILL_SETTINGS names; the
 environment wins. Lists are separated as paths are (":"). Unknown names are refused, so that a misspelt one is noticed.
+RATEMILL_KAFKA_<NAME>, or the table [kafka] of the file, is passed through to Kafka's client (`kafka_settings`).
+
+The rule: settings show no secret, in whatever form they are printed; only `to_json` hands them on as they are.
 
 >>> load_settings({"RATEMILL_KEY_GROUPS": "8"}).key_groups
 8
@@ -14,27 +17,49 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializationInfo,
+    ValidationError,
+)
+from pydantic_core import ErrorDetails
 
 from dataflows.errors import RatemillError
+from dataflows.kafka_settings import KafkaSettings, checked_settings, flat_settings, masked, named_setting
 
 _PREFIX = "RATEMILL_"
+_KAFKA_PREFIX = "RATEMILL_KAFKA_"
 _FILE = "RATEMILL_SETTINGS"
 _DAYS_OF_LATENESS = 35
+_WITH_SECRETS = "with_secrets"
 
 
 def _split(value: Any) -> Any:
     return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
 
 
+def _written(values: dict[str, str], how: SerializationInfo) -> dict[str, str]:
+    return dict(values) if how.context == _WITH_SECRETS else masked(values)
+
+
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 LatenessHours = Annotated[int, Field(gt=0, le=_DAYS_OF_LATENESS * 24)]
+TopicPrefix = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]*$", max_length=200)]
+Kafka = Annotated[
+    dict[str, str], BeforeValidator(flat_settings), AfterValidator(checked_settings), PlainSerializer(_written)
+]
 
 
 class Settings(BaseModel):
     """Settings with their defaults; times are in the unit that the name ends with."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # What was wrong may be a secret: an error names the setting, never the value.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     catalog: Path | None = Field(None, description="folder of the catalog's YAML files")
     events: Annotated[tuple[Path, ...], BeforeValidator(_split)] = Field((), description="files of events")
@@ -53,6 +78,23 @@ class Settings(BaseModel):
     replaced_files_seconds: Seconds = Field(
         900, description="how long replaced files stay for statements that read them"
     )
+    kafka: Kafka = Field(default_factory=KafkaSettings, description="settings of Kafka's client, by its own names")
+    group: str = Field(
+        "ratemill-rating", min_length=1, max_length=249, description="consumer group that lag dashboards see"
+    )
+    topic_prefix: TopicPrefix = Field("", description="what the names of all topics begin with")
+    topic_partitions: int = Field(8, ge=1, le=10_000, description="partitions of topics that `ratemill topics` makes")
+    topic_replication: int = Field(1, ge=1, le=100, description="copies of topics that `ratemill topics` makes")
+    epoch_bytes: int = Field(
+        64 << 20, ge=1 << 17, le=1 << 34, description="bytes that one consumer may read between two commits"
+    )
+    start_seconds: Seconds = Field(60, description="how long all processes may take to start")
+    stall_seconds: Seconds = Field(60, description="without a commit for so long, all processes are restarted")
+    catalog_lead_seconds: Seconds = Field(
+        5, description="how far ahead of its publication a catalog takes effect, at least"
+    )
+    metrics_host: str = Field("127.0.0.1", min_length=1, description="address that metrics and health listen at")
+    metrics_port: int = Field(9464, ge=0, le=65_535, description="port of metrics and health; 0: none")
 
     @property
     def lateness_us(self) -> int | None:
@@ -69,20 +111,33 @@ class Settings(BaseModel):
         """The time between two commits."""
         return timedelta(seconds=self.epoch_seconds)
 
+    def to_json(self) -> str:
+        """All settings, secrets included, to hand on to a child process, and not to be shown."""
+        return self.model_dump_json(context=_WITH_SECRETS)
+
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """The settings of this process; RatemillError names every wrong one."""
     environment = os.environ if environment is None else environment
-    stated = _from_file(environment.get(_FILE)) | {
-        name.removeprefix(_PREFIX).lower(): value
-        for name, value in environment.items()
-        if name.startswith(_PREFIX) and name != _FILE
+    stated = _from_file(environment.get(_FILE))
+    named = {name: value for name, value in environment.items() if name.startswith(_PREFIX) and name != _FILE}
+    kafka = {
+        named_setting(name.removeprefix(_KAFKA_PREFIX)): named.pop(name)
+        for name in list(named)
+        if name.startswith(_KAFKA_PREFIX)
     }
+    stated |= {name.removeprefix(_PREFIX).lower(): value for name, value in named.items()}
+    if kafka:
+        stated["kafka"] = flat_settings(stated.get("kafka", {})) | kafka
     try:
         return Settings.model_validate(stated)
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].lower()}" for fault in error.errors()]
-        raise RatemillError("wrong settings: " + "; ".join(faults)) from error
+        raise RatemillError("wrong settings: " + "; ".join(map(_sentence, error.errors()))) from error
+
+
+def _sentence(fault: ErrorDetails) -> str:
+    ours = fault.get("ctx", {}).get("error")
+    return f"{'.'.join(map(str, fault['loc']))}: {ours or fault['msg'][:1].lower() + fault['msg'][1:]}"
 
 
 def _from_file(path: str | None) -> dict[str, Any]:
