@@ -21,7 +21,6 @@ from rich.table import Table
 from rich.text import Text
 
 _PIPE_WIDTH = 4_000
-_TERMINAL_WIDTH_LEAST = 40
 
 Rows = Sequence[Sequence[Any]]
 

@@ -4,7 +4,7 @@ The library `xxhash` gives the same digests; one call of it per event would cost
 Everything here is unsigned and wraps around at 64 bits.
 
 >>> text = np.frombuffer(b"sub-acme-1", np.uint8)
->>> hash_pieces(text, np.array([0]), np.array([10]), np.uint64(0), np.uint64(0)).tolist()
+>>> hash_pieces(text, np.array([0]), np.array([10]), np.uint64(0)).tolist()
 [7628759093050921193]
 """
 
@@ -16,9 +16,8 @@ import numpy.typing as npt
 import polars as pl
 
 from rating.compiled import compiled
-from rating.texts import INLINE, Texts, texts_of
+from rating.texts import INLINE, Bytes, Texts, texts_of
 
-Bytes: TypeAlias = npt.NDArray[np.uint8]
 Hashes: TypeAlias = npt.NDArray[np.uint64]
 Places: TypeAlias = npt.NDArray[np.integer]
 
@@ -67,11 +66,11 @@ def _hash_pairs(firsts: Texts, seconds: Texts, seeds: Hashes, hashes: Hashes) ->
 
 
 @compiled
-def hash_pieces(text: Bytes, first: Places, behind: Places, seed: np.uint64, absent: np.uint64) -> Hashes:
+def hash_pieces(text: Bytes, first: Places, behind: Places, absent: np.uint64) -> Hashes:
     """The hash of each piece of the text, shape (n,), uint64; `absent` where `first` is negative."""
     hashes = np.empty(len(first), np.uint64)
     for row in range(len(first)):
-        hashes[row] = absent if first[row] < 0 else _hash(text, first[row], behind[row], np.uint64(seed))
+        hashes[row] = absent if first[row] < 0 else _hash(text, first[row], behind[row], _ZERO)
     return hashes
 
 

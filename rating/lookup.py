@@ -12,9 +12,9 @@ import numpy.typing as npt
 import polars as pl
 
 from rating.compiled import compiled
-from rating.hashing import Bytes, Hashes, hash_texts
+from rating.hashing import Hashes, hash_texts
 from rating.prices import Index
-from rating.texts import INLINE, Texts, texts_of
+from rating.texts import INLINE, Bytes, Texts, texts_of
 
 _UNKNOWN = -1
 _SEED = 7

@@ -5,14 +5,12 @@
 ([1500000, -2000000, 0, 0, 0], [0, 0, 1, 2, 2])
 """
 
-from typing import TypeAlias
-
 import numpy as np
 import numpy.typing as npt
 import polars as pl  # noqa: F401 (the example above)
 
 from rating.compiled import compiled
-from rating.texts import INLINE, Texts, texts_of  # noqa: F401
+from rating.texts import INLINE, Bytes, Texts, texts_of  # noqa: F401
 from schemas.decimals import QUANTITY_SCALE
 
 PLAIN, ABSENT, UNUSUAL = 0, 1, 2
@@ -20,10 +18,8 @@ _MOST_INTEGER_DIGITS = 12
 _ZERO, _NINE, _MINUS, _POINT, _QUOTE = ord("0"), ord("9"), ord("-"), ord("."), ord('"')
 _ONE = 10**QUANTITY_SCALE
 
-_Bytes: TypeAlias = npt.NDArray[np.uint8]
 
-
-def read_micros(texts: Texts) -> tuple[npt.NDArray[np.int64], _Bytes]:
+def read_micros(texts: Texts) -> tuple[npt.NDArray[np.int64], Bytes]:
     """Per text: its value in micros, and whether that is so: PLAIN, ABSENT (null), or UNUSUAL, for the exact reader.
 
     Plain is a JSON number, or a string of one, without an exponent, with at most 12 digits before the point and 6
@@ -35,7 +31,7 @@ def read_micros(texts: Texts) -> tuple[npt.NDArray[np.int64], _Bytes]:
 
 
 @compiled
-def _read(texts: Texts, micros: npt.NDArray[np.int64], kinds: _Bytes) -> None:
+def _read(texts: Texts, micros: npt.NDArray[np.int64], kinds: Bytes) -> None:
     lengths, places, short, long = texts.lengths, texts.places, texts.short, texts.long
     for row in range(len(lengths)):
         if lengths[row] < 0:
@@ -64,7 +60,7 @@ def _read(texts: Texts, micros: npt.NDArray[np.int64], kinds: _Bytes) -> None:
 
 
 @compiled
-def _digits(text: _Bytes, at: int, end: int, most: int) -> tuple[int, int]:
+def _digits(text: Bytes, at: int, end: int, most: int) -> tuple[int, int]:
     """The number that the digits from here say, at most so many of them, and the place behind them."""
     number = 0
     end = min(end, at + most)

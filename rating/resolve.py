@@ -95,14 +95,10 @@ def resolve(
     resolved = _with_times(lane, batch)
     if batch.record_times is not None and skew is not None:
         ahead = resolved.event_time > batch.record_times + skew
-        resolved.decide(
-            ahead, Verdict.REJECTED, Reason.SKEW, "its time lies further ahead of its record than the skew allows"
-        )
+        resolved.decide(ahead, Verdict.REJECTED, Reason.SKEW, _AHEAD)
     if lateness is not None:
         late = resolved.record_time - resolved.event_time > lateness
-        resolved.decide(
-            late, Verdict.LATE, Reason.LATENESS, "its time lies further back than the lateness; see `ratemill backfill`"
-        )
+        resolved.decide(late, Verdict.LATE, Reason.LATENESS, _BEHIND)
     _find_subscriptions(lane, batch, resolved, catalog)
     return lane, resolved
 
@@ -120,9 +116,7 @@ def _with_times(lane: LaneState, batch: DecodedBatch) -> Resolved:
     )
     _take_over_refusals(events, resolved)
     timeless = resolved.event_time == NONE_YET
-    resolved.decide(
-        timeless, Verdict.REJECTED, Reason.BAD_TIME, "it has no `time`, and no record before it has one to stand in"
-    )
+    resolved.decide(timeless, Verdict.REJECTED, Reason.BAD_TIME, _TIMELESS)
     if height:
         lane.latest_time = int(clock[-1])
     return resolved

@@ -10,12 +10,14 @@ long one in a buffer.
 b'a-rather-long-name'
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+
+Bytes: TypeAlias = npt.NDArray[np.uint8]
 
 INLINE = 12
 NULL = -1
@@ -34,8 +36,8 @@ class Texts(NamedTuple):
     lengths: npt.NDArray[np.int32]
     places: npt.NDArray[np.int32]
     views: npt.NDArray[np.uint64]
-    short: npt.NDArray[np.uint8]
-    long: npt.NDArray[np.uint8]
+    short: Bytes
+    long: Bytes
 
 
 def texts_of(column: pl.Series) -> Texts:

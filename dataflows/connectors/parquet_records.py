@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataflows.errors import RatemillError
-from dataflows.steps.lines import Bytes
+from rating.texts import Bytes
 
 _encode = msgspec.json.Encoder().encode
 

@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from dataflows.connectors.parquet_records import ParquetRecords
 from dataflows.errors import RatemillError
-from dataflows.steps.lines import NO_END, Bytes, after_last_line, count_lines, end_of_line
+from dataflows.steps.lines import NO_END, after_last_line, count_lines, end_of_line
+from rating.texts import Bytes
 
 _PARQUET = b"PAR1"
 _PACKINGS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}

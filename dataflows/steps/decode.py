@@ -15,7 +15,7 @@ import polars as pl
 import xxhash
 
 from dataflows.steps.exact import decode_exactly
-from dataflows.steps.lines import Bytes, after_last_line
+from dataflows.steps.lines import after_last_line
 from dataflows.steps.scan import ABSENT, BLANK, UNUSUAL, USUAL, Names, Places, Scanned, scan
 from dataflows.steps.values import (
     BEYOND_ASCII,
@@ -34,6 +34,7 @@ from dataflows.steps.values import (
 from rating.batch import DECODED_COLUMNS, DecodedBatch
 from rating.catalog import CompiledCatalog
 from rating.hashing import hash_pieces
+from rating.texts import Bytes
 from schemas.events import (
     ATTRIBUTE_LENGTH_LIMIT,
     ELEMENTS_LIMIT,
@@ -54,7 +55,6 @@ _COLUMN_OF = {
     "organization": "organization_id",
 }
 _EMPTY = bytes(EMPTY_DATA)
-_NO_SEED = np.uint64(0)
 _EMPTY_DIGEST = np.uint64(xxhash.xxh64_intdigest(_EMPTY))
 _ODD = np.zeros(256, np.uint8)
 _ODD[:0x20], _ODD[0x80:] = CONTROL, BEYOND_ASCII
@@ -72,9 +72,8 @@ def decode_chunk(chunk: bytes | Bytes, partition: int, first_line: int, catalog:
     text = np.frombuffer(chunk, np.uint8)
     if after_last_line(text) < len(text):
         text = np.append(text, _LINE_FEED)
-    text.flags.writeable = (
-        False  # as what comes from bytes is, so that every loop is compiled for one kind of text only
-    )
+    # As what comes from bytes is, so that every loop is compiled for one kind of text only.
+    text.flags.writeable = False
     scanned = scan(text, _names(catalog.elements))
     lines = len(scanned.kinds)
     kept = np.flatnonzero(scanned.kinds != BLANK)
@@ -104,7 +103,6 @@ def decode(
         joined = b"\n".join([*(_NOT_ONE_LINE if b"\n" in record else record for record in records), b""])
     text = np.frombuffer(joined, np.uint8)
     scanned = scan(text, _names(catalog.elements))
-    scanned.kinds[scanned.kinds == BLANK] = UNUSUAL
     next_offset = int(offsets[-1]) + 1 if len(offsets) else 0
     return _batch(text, scanned, records.__getitem__, (partition, offsets, next_offset), catalog.elements, record_times)
 
@@ -180,7 +178,7 @@ def _columns(text: Bytes, scanned: Scanned) -> pl.DataFrame:
             pl.Series("synthetic", flags_of(text, place["synthetic"][0], kinds)),
             nothing.alias("reason"),
             nothing.alias("reason_detail"),
-            pl.Series("content_digest", hash_pieces(text, *place["data"], _NO_SEED, _EMPTY_DIGEST)),
+            pl.Series("content_digest", hash_pieces(text, *place["data"], _EMPTY_DIGEST)),
             text_series("data", text, *place["data"]).fill_null(_EMPTY.decode()),
         ]
     )

@@ -1,11 +1,7 @@
 """Line feeds in a text; compiled loops."""
 
-import numpy as np
-import numpy.typing as npt
-
 from rating.compiled import compiled
-
-Bytes = npt.NDArray[np.uint8]
+from rating.texts import Bytes
 
 NO_END = -1
 _COUNTED = 1 << 14

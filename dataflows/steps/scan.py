@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dataflows.steps.lines import Bytes, count_lines
+from dataflows.steps.lines import count_lines
 from rating.compiled import compiled
+from rating.texts import Bytes
 
 Places = npt.NDArray[np.int32]
 
@@ -23,8 +24,7 @@ ABSENT = -1
 BLANK, USUAL, UNUSUAL = 0, 1, 2
 _OTHER, _OUTER, _INNER = -1, 0, 1
 _LONGEST_NAME = _LONGEST_NUMBER = 255
-_DEEPEST, _BLOCK = 60, 1 << 17
-_ONE = np.uint64(1)
+_DEEPEST, _BLOCK, _ONE = 60, 1 << 17, np.uint64(1)
 _QUOTE, _BACKSLASH, _COLON, _COMMA = ord('"'), ord("\\"), ord(":"), ord(",")
 _OPEN, _CLOSE, _OPEN_LIST, _CLOSE_LIST = ord("{"), ord("}"), ord("["), ord("]")
 _ZERO, _NINE, _MINUS, _PLUS, _POINT = ord("0"), ord("9"), ord("-"), ord("+"), ord(".")

@@ -9,15 +9,14 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from dataflows.steps.lines import Bytes
 from dataflows.steps.scan import ABSENT, UNUSUAL, USUAL, Places
 from rating.compiled import compiled
+from rating.texts import INLINE, Bytes
 from schemas.events import EARLIEST_TIME, LATEST_TIME
 
 ESCAPE, CONTROL, BEYOND_ASCII = 1, 2, 4
 NO_TIME = np.iinfo(np.int64).min
 _NOT_READ = NO_TIME + 1
-_INLINE = 12
 _SHORTEST_TIME, _LONGEST_TIME = len("2026-11-20T10:00:00Z"), 64
 _QUOTE, _BACKSLASH, _OPEN = ord('"'), ord("\\"), ord("{")
 _LOWER_F, _LOWER_N, _LOWER_T, _LOWER_U = ord("f"), ord("n"), ord("t"), ord("u")
@@ -47,9 +46,9 @@ def _fill_views(text: Bytes, first: Places, behind: Places, words: npt.NDArray[n
             continue
         length = behind[row] - start
         words[row, 0] = length
-        for place in range(length if length <= _INLINE else 4):
+        for place in range(length if length <= INLINE else 4):
             octets[row, 4 + place] = text[start + place]
-        if length > _INLINE:
+        if length > INLINE:
             words[row, 3] = start
 
 
@@ -89,7 +88,7 @@ def mark_wrong_escapes(text: Bytes, starts: Places, ends: Places, kinds: Bytes) 
 
 @compiled
 def _escape_length(text: Bytes, at: int) -> int:
-    """The bytes of an escape behind its backslash; 0 for what is none, a null character or half a surrogate pair."""
+    """The bytes of an escape behind its backslash; 0 for what is none, or half a surrogate pair."""
     if text[at] == _LOWER_U:
         number = 0
         for place in range(at + 1, at + 5):
@@ -97,7 +96,7 @@ def _escape_length(text: Bytes, at: int) -> int:
             if digit < 0:
                 return 0
             number = number * 16 + digit
-        return 0 if number == 0 or 0xD800 <= number <= 0xDFFF else 5
+        return 0 if 0xD800 <= number <= 0xDFFF else 5
     for other in _ESCAPABLE:
         if text[at] == other:
             return 1

@@ -16,7 +16,7 @@ NONE = np.uint64(2**64 - 5)
 
 def digests(text: bytes, places: list[tuple[int, int]]) -> list[int]:
     first, behind = np.array(places, np.int32).reshape(-1, 2).T
-    found = hash_pieces(np.frombuffer(text, np.uint8), first.copy(), behind.copy(), np.uint64(0), NONE)
+    found = hash_pieces(np.frombuffer(text, np.uint8), first.copy(), behind.copy(), NONE)
     assert found.dtype == np.uint64
     return found.tolist()
 
