@@ -1,0 +1,1 @@
+"""The Kafka broker of development and tests: real, one node, on loopback."""

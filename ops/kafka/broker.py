@@ -1,0 +1,233 @@
+"""A real Kafka broker of one node on loopback, for development and tests: `python -m ops.kafka.broker`.
+
+Owns: its folder, ports, settings and process. Does not own: where its program comes from (`installation`), and dying
+with whoever started it (`guard`). The rule: started again on the same folder it has every record and the same address,
+however it was ended.
+"""
+
+import base64
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from dataflows.errors import RatemillError
+from ops.kafka.installation import find_jars, find_java
+
+_HERE = Path(__file__).resolve().parent
+_HOST = "127.0.0.1"
+# Below the ports that systems give to outgoing connections: a client that asks in vain while the broker is stopped must
+# not be given the broker's own port.
+_PORTS = range(20_000, 32_000)
+_SECONDS_TO_START = 90
+_SECONDS_TO_STOP = 30
+_SECONDS_TO_ANSWER = 5
+_SECONDS_BETWEEN_LOOKS = 0.02
+# The second compiler only costs on small machines: what a broker does most is in the system and in intrinsics.
+_JAVA_OPTIONS = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
+
+_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{host}:{controller_port}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
+controller.listener.names=CONTROLLER
+log.dirs={data}
+auto.create.topics.enable=false
+# Events of any time are kept: their age is that of what they tell, not of the record.
+log.retention.ms=-1
+group.initial.rebalance.delay.ms=0
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=4
+# The default is a quarter of this heap.
+log.cleaner.dedupe.buffer.size=16777216
+# A killed broker counts as alive for so long, and cannot come back before.
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=500
+"""
+
+
+class Broker:
+    """One broker; its folder is a temporary one, unless given, and then goes with it."""
+
+    def __init__(self, folder: Path | None = None, port: int | None = None) -> None:
+        self._temporary = folder is None
+        self.folder = Path(tempfile.mkdtemp(prefix="ratemill-kafka-")) if folder is None else folder.resolve()
+        self.port = free_port() if port is None else port
+        self._controller_port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        """The address for clients."""
+        return f"{_HOST}:{self.port}"
+
+    @property
+    def running(self) -> bool:
+        """Whether the broker's process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start the broker, on the data it has, and wait until it answers."""
+        assert not self.running, "started twice"
+        java, jars = find_java(), find_jars()
+        self._prepare(java, jars)
+        kept = "-" if not self._temporary else str(self.folder)
+        guard = [sys.executable, "-I", "-S", str(_HERE / "guard.py"), str(os.getpid()), kept]
+        with (self.folder / "output.txt").open("wb") as output:
+            self._process = subprocess.Popen(
+                [*guard, *self._java_command(java, jars), "kafka.Kafka", str(self._properties)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                # Ctrl-C in a terminal is for whoever started the broker.
+                start_new_session=True,
+            )
+        try:
+            self._wait_until_it_answers()
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self) -> None:
+        """End the broker as an operator would; it stays startable."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the broker by SIGKILL; it stays startable."""
+        self._end(signal.SIGUSR1)
+
+    def close(self) -> None:
+        """End the broker for good; a temporary folder goes, another one is left in order."""
+        if self._temporary:
+            self.kill()
+            shutil.rmtree(self.folder, ignore_errors=True)
+        else:
+            self.stop()
+
+    def wait(self) -> None:
+        """Return when the broker has ended by itself."""
+        assert self._process is not None, "never started"
+        self._process.wait()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _end(self, wish: signal.Signals) -> None:
+        if self._process is None:
+            return
+        for attempt in (wish, signal.SIGUSR1):
+            self._process.send_signal(attempt)
+            try:
+                self._process.wait(_SECONDS_TO_STOP)
+            except subprocess.TimeoutExpired:
+                continue
+            break
+        self._process = None
+
+    def _prepare(self, java: Path, jars: Path) -> None:
+        """The settings, and a formatted place for the data if there is none; one half formatted never gets the name."""
+        data = self.folder / "data"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not data.exists():
+            aside = self.folder / "data-being-formatted"
+            shutil.rmtree(aside, ignore_errors=True)
+            self._write_properties(aside)
+            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            tool = ["kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", str(self._properties)]
+            done = subprocess.run([*self._java_command(java, jars), *tool], capture_output=True, text=True)
+            if done.returncode:
+                raise RatemillError(f"Kafka could not format {aside}: {(done.stderr or done.stdout).strip()}")
+            aside.rename(data)
+        self._write_properties(data)
+
+    @property
+    def _properties(self) -> Path:
+        return self.folder / "server.properties"
+
+    def _write_properties(self, data: Path) -> None:
+        text = _PROPERTIES.format(host=_HOST, port=self.port, controller_port=self._controller_port, data=data)
+        self._properties.write_text(text, encoding="utf-8")
+
+    def _java_command(self, java: Path, jars: Path) -> list[str]:
+        logging = [f"-Dlog4j2.configurationFile={_HERE / 'log4j2.properties'}", f"-Dkafka.logs.dir={self.folder}"]
+        return [str(java), *_JAVA_OPTIONS, *logging, "-cp", str(jars / "*")]
+
+    def _wait_until_it_answers(self) -> None:
+        """Return when a client gets the address of this broker; RatemillError says why it never will."""
+        assert self._process is not None
+        deadline = time.monotonic() + _SECONDS_TO_START
+        while not (_listens(self.port) and _answers(self.bootstrap)):
+            if self._process.poll() is not None:
+                raise RatemillError(f"the Kafka broker ended while it started: {self._last_words()}")
+            if time.monotonic() > deadline:
+                raise RatemillError(f"the Kafka broker did not start in {_SECONDS_TO_START} s: {self._last_words()}")
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+    def _last_words(self) -> str:
+        """The last error that the broker wrote, or the last line."""
+        files = [self.folder / "output.txt", self.folder / "server.log"]
+        lines = [line for file in files if file.exists() for line in file.read_text(errors="replace").splitlines()]
+        errors = [line for line in lines if " ERROR " in line or " FATAL " in line]
+        return (errors or lines or ["it wrote nothing"])[-1]
+
+
+def free_port() -> int:
+    """A port of loopback on which nobody listens."""
+    while True:
+        port = random.choice(_PORTS)
+        if is_free(port):
+            return port
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port of loopback."""
+    try:
+        socket.create_server((_HOST, port)).close()
+    except OSError:
+        return False
+    return True
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection((_HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _answers(bootstrap: str) -> bool:
+    client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    try:
+        return len(client.list_topics(timeout=_SECONDS_TO_ANSWER).brokers) == 1
+    except KafkaException:
+        return False
