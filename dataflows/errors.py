@@ -3,3 +3,7 @@
 
 class RatemillError(Exception):
     """Something outside failed or is not as it must be; the message is one sentence that names what and where."""
+
+
+class UnmendableError(RatemillError):
+    """Starting again would fail again: a person has to decide."""

@@ -13,10 +13,12 @@ from bytewax._bytewax import cluster_main
 from bytewax.recovery import RecoveryConfig
 
 from dataflows.connectors.files import register_inputs
+from dataflows.connectors.topic import TopicInput
 from dataflows.failures import quiet_engine
 from dataflows.ledger.folder import LedgerFolder, locked, open_folder
 from dataflows.ledger.manifest import PUBLICATION_MARGIN
 from dataflows.ledger.published import commits_since
+from dataflows.plans import plan_of_files
 from dataflows.preparation import prepare
 from dataflows.processes import run_processes
 from dataflows.rating import RatingPlan, build_flow
@@ -74,7 +76,7 @@ def run_rating(
     folder = open_folder(ledger, settings.key_groups, settings.writers)
     with locked(folder) as lock:
         before = prepare(folder)
-        plan = RatingPlan(catalog, folder, register_inputs(folder, inputs), settings)
+        plan = plan_of_files(catalog, folder, register_inputs(folder, inputs), settings)
         if settings.processes > 1:
             assert catalog_path is not None, "processes load the catalog from its folder"
             run_processes(plan, catalog_path, lock, _reporter_of_commits(plan, before, on_progress))
@@ -119,6 +121,7 @@ def _reporter_of_commits(
 
 
 def _bytes_total(plan: RatingPlan) -> int:
+    assert not isinstance(plan.inputs, TopicInput), "a topic has no end"
     return sum(Path(file.path).stat().st_size for file in plan.inputs if file.path)
 
 

@@ -1,6 +1,7 @@
 """One of several processes of the rating flow, started by `dataflows.processes`; reads its task from standard input."""
 
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -10,10 +11,11 @@ from bytewax._bytewax import cluster_main
 from bytewax.recovery import RecoveryConfig
 
 from dataflows.connectors.catalog_folder import load_catalog
-from dataflows.errors import RatemillError
+from dataflows.errors import RatemillError, UnmendableError
 from dataflows.failures import plain_failures
 from dataflows.ledger.folder import open_folder
-from dataflows.processes import SENTENCE_EXIT, Task
+from dataflows.plans import plan_of_files, plan_of_topic
+from dataflows.processes import SENTENCE_EXIT, STOP, UNMENDABLE_EXIT, Task
 from dataflows.rating import RatingPlan, build_flow
 from dataflows.settings import Settings
 from rating.catalog import compile_catalog
@@ -21,13 +23,16 @@ from rating.catalog import compile_catalog
 
 def main() -> None:
     """Run this process's part of the flow; the exit code says whether standard error ends with a sentence."""
+    # Ctrl-C reaches every process of a terminal; the one that started this one decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     task = msgspec.json.decode(_first_line(), type=Task)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    stopping = threading.Event()
+    threading.Thread(target=_heed_parent, args=[stopping], daemon=True).start()
     try:
-        _run(task)
+        _run(task, stopping)
     except RatemillError as error:
         print(str(error), file=sys.stderr)
-        sys.exit(SENTENCE_EXIT)
+        sys.exit(UNMENDABLE_EXIT if isinstance(error, UnmendableError) else SENTENCE_EXIT)
 
 
 def _first_line() -> bytes:
@@ -38,25 +43,32 @@ def _first_line() -> bytes:
     return line
 
 
-def _run(task: Task) -> None:
-    settings = Settings.model_validate_json(task.settings)
-    folder = open_folder(Path(task.ledger), settings.key_groups, settings.writers)
-    catalog = compile_catalog(load_catalog(Path(task.catalog)))
-    with plain_failures(folder):
+def _run(task: Task, stopping: threading.Event) -> None:
+    plan = _plan(task, stopping)
+    with plain_failures(plan.folder):
         cluster_main(
-            build_flow(RatingPlan(catalog, folder, task.inputs, settings)),
+            build_flow(plan),
             task.addresses,
             task.process,
-            epoch_interval=settings.epoch,
-            recovery_config=RecoveryConfig(str(folder.recovery)),
-            worker_count_per_proc=settings.workers,
+            epoch_interval=plan.settings.epoch,
+            recovery_config=RecoveryConfig(str(plan.folder.recovery)),
+            worker_count_per_proc=plan.settings.workers,
         )
 
 
-def _end_with_parent() -> None:
-    """Standard input ends when the parent does, however it does."""
-    while os.read(0, 1):
-        continue
+def _plan(task: Task, stopping: threading.Event) -> RatingPlan:
+    settings = Settings.model_validate_json(task.settings)
+    folder = open_folder(Path(task.ledger), settings.key_groups, settings.writers)
+    if task.topic is not None:
+        return plan_of_topic(folder, task.topic, settings, stopping)
+    return plan_of_files(compile_catalog(load_catalog(Path(task.catalog))), folder, task.files, settings)
+
+
+def _heed_parent(stopping: threading.Event) -> None:
+    """The parent may ask to stop; standard input ends when the parent does, however it does."""
+    while asked := os.read(0, len(STOP)):
+        if asked == STOP:
+            stopping.set()
     os._exit(1)
 
 

@@ -10,82 +10,109 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
 from dataflows.connectors.files import InputFile
+from dataflows.connectors.topic import TopicInput
 from dataflows.errors import RatemillError
 from dataflows.failures import SILENT
 from dataflows.preparation import is_all_read, prepare
 from dataflows.rating import RatingPlan
+from dataflows.settings import Settings
 
 _SECONDS_TO_END = 5
 _SECONDS_TO_END_ALONE = 2
-_LOOKS_PER_SECOND = 20
+LOOKS_PER_SECOND = 20
 SENTENCE_EXIT = 65
+UNMENDABLE_EXIT = 66
+STOP = b"s"
 KILLED = "a rating process was killed; the next run goes on from the last commit"
 
 
-class Task(msgspec.Struct, frozen=True):
-    """What a process is told on its standard input: which one it is, and all that its plan is made from."""
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process is told on its standard input: which one it is, and all that its plan is made from.
+
+    Either `topic` is there, or `files` and the folder of their `catalog`. `settings` may hold secrets.
+    """
 
     process: int
     addresses: list[str]
-    catalog: str
     ledger: str
-    inputs: list[InputFile]
     settings: str
+    topic: TopicInput | None = None
+    files: list[InputFile] = []
+    catalog: str = ""
+
+
+def tasks_of(
+    ledger: Path,
+    settings: Settings,
+    *,
+    topic: TopicInput | None = None,
+    files: Sequence[InputFile] = (),
+    catalog: str = "",
+) -> list[Task]:
+    """One task for each process of the settings."""
+    addresses = _free_addresses(settings.processes) if settings.processes > 1 else []
+    return [
+        Task(
+            process=number,
+            addresses=addresses,
+            ledger=str(ledger),
+            settings=settings.to_json(),
+            topic=topic,
+            files=list(files),
+            catalog=catalog,
+        )
+        for number in range(settings.processes)
+    ]
 
 
 def run_processes(plan: RatingPlan, catalog_path: Path, lock: int, on_look: Callable[[], None]) -> None:
-    """Run the flow in `plan.settings.processes` processes to the end of its inputs; `lock` is the ledger's."""
-    addresses = _free_addresses(plan.settings.processes)
-    settings = plan.settings.to_json()
-    children: list[_Child] = []
+    """Run the flow in `plan.settings.processes` processes to the end of its files; `lock` is the ledger's."""
+    assert not isinstance(plan.inputs, TopicInput), "a topic has no end; `supervisor` runs it"
+    tasks = tasks_of(plan.folder.root, plan.settings, files=plan.inputs, catalog=str(catalog_path.resolve()))
+    children = Children(tasks, lock)
     try:
-        for number in range(plan.settings.processes):
-            task = Task(
-                number, addresses, str(catalog_path.resolve()), str(plan.folder.root), list(plan.inputs), settings
-            )
-            children.append(_Child(task, lock))
         _watch(children, on_look)
     finally:
-        for child in children:
-            child.stop()
+        children.end()
     try:
-        _raise_first_failure(children, plan)
+        _raise_first_failure(children, plan, plan.inputs)
     finally:
-        for child in children:
-            child.said.close()
+        children.forget()
 
 
-class _Child:
+class Child:
     """One process of the flow; what it writes is kept back, as most of it is the engine's noise."""
 
     def __init__(self, task: Task, lock: int) -> None:
-        self.said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (`end` closes it)
+        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (`forget` closes it)
         root = str(Path(__file__).resolve().parents[1])
         self.process = subprocess.Popen(
             [sys.executable, "-m", "dataflows.process"],
             stdin=subprocess.PIPE,
-            stdout=self.said,
-            stderr=self.said,
+            stdout=self._said,
+            stderr=self._said,
             pass_fds=[lock],
             env={**os.environ, "PYTHONPATH": os.pathsep.join([root, *sys.path])},
         )
-        assert self.process.stdin is not None
-        self.process.stdin.write(msgspec.json.encode(task) + b"\n")
-        self.process.stdin.flush()
+        self._tell(msgspec.json.encode(task) + b"\n")
 
-    def stop(self) -> None:
+    def ask_to_stop(self) -> None:
+        """The flow shall end by itself, with all that it has read committed."""
+        self._tell(STOP)
+
+    def end(self, seconds: float) -> None:
         """End the process, politely first."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(_SECONDS_TO_END)
+                self.process.wait(seconds)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -94,32 +121,93 @@ class _Child:
 
     def text(self) -> str:
         """What the process wrote."""
-        self.said.seek(0)
-        return self.said.read().decode("utf-8", "replace")
+        self._said.seek(0)
+        return self._said.read().decode("utf-8", "replace")
+
+    def forget(self) -> None:
+        """Let go of what it wrote."""
+        self._said.close()
+
+    def _tell(self, content: bytes) -> None:
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(content)
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            # It has ended, which whoever watches it will see.
+            return
 
 
-def _watch(children: list[_Child], on_look: Callable[[], None]) -> None:
+class Children:
+    """The processes of one run."""
+
+    def __init__(self, tasks: Iterable[Task], lock: int) -> None:
+        self._children: list[Child] = []
+        try:
+            for task in tasks:
+                self._children.append(Child(task, lock))
+        except BaseException:
+            self.end()
+            raise
+
+    def alive(self) -> list[Child]:
+        """Those that have not ended."""
+        return [child for child in self._children if child.process.poll() is None]
+
+    def ended(self) -> bool:
+        """Whether one has ended, well or not."""
+        return len(self.alive()) < len(self._children)
+
+    def failed(self) -> list[Child]:
+        """Those that ended otherwise than well."""
+        return [child for child in self._children if child.process.poll()]
+
+    def ask_to_stop(self) -> None:
+        """All shall end by themselves."""
+        for child in self._children:
+            child.ask_to_stop()
+
+    def end(self, seconds: float = _SECONDS_TO_END) -> None:
+        """End those that still run."""
+        for child in self._children:
+            child.end(seconds)
+
+    def forget(self) -> None:
+        """Let go of what they wrote."""
+        for child in self._children:
+            child.forget()
+
+    def sentences(self, code: int) -> list[str]:
+        """What those with this exit code said last, without those that could not say anything."""
+        ended = [child.text().strip().splitlines() for child in self._children if child.process.poll() == code]
+        return [lines[-1] for lines in ended if lines and lines[-1] != SILENT]
+
+    def bugs(self) -> list[str]:
+        """What those wrote that ended by a mistake of ours."""
+        return [child.text() for child in self._children if child.process.poll() == 1]
+
+
+def _watch(children: Children, on_look: Callable[[], None]) -> None:
     """Wait until all have ended well, or one has not; then the others get a moment to end by themselves."""
-    looks_left = _SECONDS_TO_END_ALONE * _LOOKS_PER_SECOND
-    while any(child.process.poll() is None for child in children) and looks_left:
-        looks_left -= any(child.process.returncode for child in children)
+    looks_left = _SECONDS_TO_END_ALONE * LOOKS_PER_SECOND
+    while children.alive() and looks_left:
+        looks_left -= bool(children.failed())
         on_look()
-        time.sleep(1 / _LOOKS_PER_SECOND)
+        time.sleep(1 / LOOKS_PER_SECOND)
 
 
-def _raise_first_failure(children: list[_Child], plan: RatingPlan) -> None:
+def _raise_first_failure(children: Children, plan: RatingPlan, files: Sequence[InputFile]) -> None:
     """What went wrong, if anything did: a sentence of a process, else its bug, else how one ended."""
-    failed = [child for child in children if child.process.returncode]
+    failed = children.failed()
     if not failed:
         return
-    sentences = [child.text().strip().splitlines()[-1] for child in failed if child.process.returncode == SENTENCE_EXIT]
-    if told := [sentence for sentence in sentences if sentence != SILENT]:
+    if told := [*children.sentences(UNMENDABLE_EXIT), *children.sentences(SENTENCE_EXIT)]:
         raise RatemillError(told[0])
-    broken = [child.text() for child in failed if child.process.returncode == 1]
+    broken = children.bugs()
     assert not broken, "a rating process broke:\n" + "\n".join(broken)
     # The engine's network threads of processes that end at once may break each other after all has been committed.
     prepare(plan.folder)
-    if not is_all_read(plan.folder, plan.inputs):
+    if not is_all_read(plan.folder, files):
         killed = any(child.process.returncode < 0 for child in failed)
         raise RatemillError(KILLED if killed else SILENT)
 

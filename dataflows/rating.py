@@ -1,53 +1,63 @@
-"""The rating flow, from files of events to the ledger; it reads as the picture in docs/architecture: top to bottom.
+"""The rating flow, from events to the ledger; it reads as the picture in docs/architecture: top to bottom.
 
-    files ──► read: decode, resolve, admit ──► deal ──► rate, state per key group ──► ledger: price, write, publish
-                          └──────────────► announce: how many come, how far we are ──────┘
+    files or Kafka ──► read: decode, admit ──► deal ──► rate, state per key group ──► ledger: price, write, publish
+                              └──────────► announce: how many come, how far we are ──────┘
 
 Owns the order of the steps. Does not own what they do. An item is a table of many events. Step names, key-group names
 and writer names are part of the recovery state: none may change.
-
-`python -m bytewax.run dataflows.rating -r LEDGER/recovery -s 2 -b 0` runs it from the settings; `ratemill rate` and
-`dataflows.launcher` are the usual ways.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from threading import Event
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
+from bytewax.inputs import FixedPartitionedSource
 from bytewax.operators import StatefulBatchLogic
 
-from dataflows.connectors.catalog_folder import load_catalog
-from dataflows.connectors.files import FileSource, Finished, InputFile, ReadingProgress, register_inputs
+from dataflows.catalogs import Catalogs
+from dataflows.connectors.files import FileSource, InputFile, ReadingProgress
+from dataflows.connectors.kafka_source import KafkaSource
 from dataflows.connectors.ledger import LedgerSink, RatingProgress, announcements, writer_name
-from dataflows.errors import RatemillError
+from dataflows.connectors.topic import TopicInput, resting_consumers
 from dataflows.failures import noted
+from dataflows.items import Finished, Idle
 from dataflows.key_groups import key_group_names
 from dataflows.ledger.compaction import Housekeeping
-from dataflows.ledger.folder import LedgerFolder, open_folder
-from dataflows.preparation import FLOW, LEDGER_STEP, READ_STEP, prepare_among_peers
-from dataflows.settings import Settings, load_settings
+from dataflows.ledger.folder import LedgerFolder
+from dataflows.preparation import FLOW, LEDGER_STEP, READ_STEP
+from dataflows.settings import Settings
 from dataflows.steps.first_sights import FirstSights
-from rating.catalog import CompiledCatalog, compile_catalog
 from rating.engine import Admitted, GroupState, Rated, RatingSettings, Share, rate
+
+_LATENESS_OF_TOPICS = 24 * 3_600_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class RatingPlan:
-    """All that a rating flow is built from; `on_progress` is called in this process whenever rows were handed over."""
+    """All that a rating flow is built from.
 
-    catalog: CompiledCatalog
+    `inputs` are files, or one topic. `on_progress` is called in this process whenever rows were handed over. Reading
+    a topic ends when `stopping` is set.
+    """
+
+    catalogs: Catalogs
     folder: LedgerFolder
-    inputs: Sequence[InputFile]
+    inputs: Sequence[InputFile] | TopicInput
     settings: Settings
     reading: ReadingProgress = field(default_factory=lambda: ReadingProgress({}))
     writing: RatingProgress = field(default_factory=RatingProgress)
     on_progress: Callable[[], None] = lambda: None
+    stopping: Event = field(default_factory=Event)
 
     @property
     def rating_settings(self) -> RatingSettings:
-        """The settings that the core takes."""
-        return RatingSettings(self.settings.key_groups, self.settings.lateness_us, self.settings.skew_us)
+        """The settings that the core takes; a topic always has a lateness (semantics 6), files only if one is set."""
+        lateness = self.settings.lateness_us
+        if lateness is None and isinstance(self.inputs, TopicInput):
+            lateness = _LATENESS_OF_TOPICS
+        return RatingSettings(self.settings.key_groups, lateness, self.settings.skew_us)
 
 
 def build_flow(plan: RatingPlan) -> Dataflow:
@@ -63,66 +73,84 @@ def build_flow(plan: RatingPlan) -> Dataflow:
 
 
 def flow() -> Dataflow:
-    """The flow from the settings of this process, for `python -m bytewax.run dataflows.rating`."""
-    settings = load_settings()
-    if settings.catalog is None or settings.ledger is None or not settings.events:
-        raise RatemillError("RATEMILL_CATALOG, RATEMILL_EVENTS and RATEMILL_LEDGER must say what to rate, and where to")
-    catalog = compile_catalog(load_catalog(settings.catalog))
-    folder = open_folder(settings.ledger, settings.key_groups, settings.writers)
-    prepare_among_peers(folder)
-    return build_flow(RatingPlan(catalog, folder, register_inputs(folder, settings.events), settings))
+    """The flow from the settings of this process, for Bytewax's own command (`python -m bytewax.run`)."""
+    from dataflows.plans import plan_among_peers
+
+    return build_flow(plan_among_peers())
 
 
-def _source(plan: RatingPlan) -> FileSource:
+def _source(plan: RatingPlan) -> FixedPartitionedSource:
     settings = plan.settings
+    if isinstance(plan.inputs, TopicInput):
+        return KafkaSource(plan.inputs, plan.catalogs, plan.rating_settings, settings, plan.stopping)
     return FileSource(
-        plan.inputs, plan.catalog, plan.rating_settings, settings.batch_records, settings.batch_bytes, plan.reading
+        plan.inputs,
+        plan.catalogs,
+        plan.rating_settings,
+        settings.batch_records,
+        settings.batch_bytes,
+        plan.reading,
+        resting_consumers(plan.folder),
     )
 
 
-def _dealer(plan: RatingPlan) -> Callable[[Admitted | Finished], list[tuple[str, tuple[int, Share]]]]:
+def _dealer(plan: RatingPlan) -> Callable[[Admitted | Finished | Idle], list[tuple[str, tuple[int, Share]]]]:
     names = key_group_names(plan.settings.key_groups)
 
-    def deal(item: Admitted | Finished) -> list[tuple[str, tuple[int, Share]]]:
-        return [] if isinstance(item, Finished) else [(names[group], (group, share)) for group, share in item.shares]
+    def deal(item: Admitted | Finished | Idle) -> list[tuple[str, tuple[int, Share]]]:
+        return [(names[group], (group, share)) for group, share in item.shares] if isinstance(item, Admitted) else []
 
     return deal
 
 
 def _rater(plan: RatingPlan) -> Callable[[bytes | None], StatefulBatchLogic]:
-    first_sights = FirstSights(plan.folder, plan.rating_settings, plan.catalog)
+    first_sights = FirstSights(plan.folder, plan.rating_settings)
     return noted(lambda snapshot: KeyGroup(plan, first_sights, snapshot))
 
 
 class KeyGroup(StatefulBatchLogic):
-    """The rating of one key group; its state is in memory, its snapshot plain bytes."""
+    """The rating of one key group; its state is in memory, its snapshot plain bytes.
+
+    The state is laid out for one catalog; a share that was admitted under another one moves it there.
+    """
 
     def __init__(self, plan: RatingPlan, first_sights: FirstSights, snapshot: bytes | None) -> None:
         self._plan = plan
         self._settings = plan.rating_settings
         self._first_sights = first_sights
+        self._catalog = plan.catalogs.latest()
         self._state: GroupState | None = None
         if snapshot is not None:
-            self._state = first_sights.give(GroupState.load(snapshot, plan.catalog, self._settings.lateness))
+            loaded = GroupState.load(snapshot, self._catalog, self._settings.lateness)
+            self._state = first_sights.give(loaded, self._catalog)
 
     @noted
     def on_batch(self, values: list[tuple[int, Share]]) -> tuple[list[tuple[str, Rated]], bool]:
         outcomes = []
         for key_group, share in values:
-            if self._state is None:
-                self._state = self._first_sights.give(GroupState.new(key_group, self._settings.lateness))
-            assert self._state.key_group == key_group, f"{key_group} came to {self._state.key_group}"
-            self._state, rated = rate(self._state, share, self._plan.catalog, self._settings)
+            state = self._under_catalog_of(share, key_group)
+            assert state.key_group == key_group, f"{key_group} came to {state.key_group}"
+            self._state, rated = rate(state, share, self._catalog, self._settings)
             outcomes.append((writer_name(key_group % self._plan.settings.writers), rated))
         return outcomes, self.RETAIN
+
+    def _under_catalog_of(self, share: Share, key_group: int) -> GroupState:
+        catalog = self._catalog
+        if share.batch.catalog != catalog.digest:
+            self._catalog = self._plan.catalogs.compiled(share.batch.catalog)
+            if self._state is not None:
+                self._state = self._state.under(catalog, self._catalog)
+        if self._state is None:
+            self._state = self._first_sights.give(GroupState.new(key_group, self._settings.lateness), self._catalog)
+        return self._state
 
     @noted
     def snapshot(self) -> bytes:
         assert self._state is not None, "a key group without state has had no share"
-        return self._state.snapshot(self._plan.catalog)
+        return self._state.snapshot(self._catalog)
 
 
 def _sink(plan: RatingPlan) -> LedgerSink:
     settings = plan.settings
     keeping = Housekeeping(settings.merge_files, settings.merged_rows, settings.replaced_files_seconds)
-    return LedgerSink(plan.folder, settings.writers, plan.catalog, keeping, plan.writing, plan.on_progress)
+    return LedgerSink(plan.folder, settings.writers, plan.catalogs, keeping, plan.writing, plan.on_progress)

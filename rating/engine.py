@@ -74,9 +74,10 @@ class Share:
 class Admitted:
     """A batch after its stateless half: `settled` are ledger rows of `events` that are decided; the shares are not.
 
-    `record_time` is the lane's progress in microseconds UTC; `received` counts the records.
+    `record_time` is the lane's progress in microseconds UTC; `received` counts the records; `catalog` is a digest.
     """
 
+    catalog: str
     partition: int
     next_offset: int
     record_time: int
@@ -90,12 +91,15 @@ def admit(
 ) -> tuple[LaneState, Admitted]:
     """Decides what can be decided of each record by itself, and splits the rest by key group. The lane is consumed."""
     lane, resolved = resolve(lane, batch, catalog, settings.lateness, settings.skew)
-    lane.periods = lane.periods or FoundPeriods.none(len(catalog.subscriptions.clocks.anchor))
+    if lane.periods is None or lane.catalog != catalog.digest:
+        lane.periods = FoundPeriods.none(len(catalog.subscriptions.clocks.anchor))
+        lane.catalog = catalog.digest
     pairs = measure(batch, resolved, catalog, lane.periods)
-    whole = Batch(batch.partition, event_columns(batch, resolved))
+    whole = Batch(batch.partition, catalog.digest, event_columns(batch, resolved))
     open_rows = np.flatnonzero(resolved.verdict <= Verdict.BLOCKED)
     decided = np.flatnonzero(resolved.verdict > Verdict.BLOCKED)
     admitted = Admitted(
+        catalog.digest,
         batch.partition,
         batch.next_offset,
         lane.latest_time,

@@ -72,9 +72,10 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """All events of a batch in the order of the log, columns as in `event_columns`; its shares have rows of it."""
+    """All events of a batch in the order of the log, columns as in `event_columns`, and their catalog's digest."""
 
     partition: int
+    catalog: str
     events: pl.DataFrame
 
     def column(self, name: str) -> npt.NDArray[Any]:
@@ -83,7 +84,7 @@ class Batch:
 
     def take(self, rows: Index) -> "Batch":
         """These rows."""
-        return Batch(self.partition, self.events[pl.Series(rows.astype(np.uint32))])
+        return Batch(self.partition, self.catalog, self.events[pl.Series(rows.astype(np.uint32))])
 
 
 def counter_keys(catalog: CompiledCatalog, subscription: Index, charge: Index, period: Index) -> Index:

@@ -178,7 +178,7 @@ def _with_verdicts(batch: Batch, shares: Sequence[Rated], order: Index, place: I
     for column, name in enumerate(("reason", "reason_detail") if words else ()):
         said = pl.Series([pair[column] for pair in words.values()], dtype=pl.String)
         columns.append(batch.events[name].clone().scatter(list(words), said))
-    return Batch(batch.partition, batch.events.with_columns(columns))
+    return Batch(batch.partition, batch.catalog, batch.events.with_columns(columns))
 
 
 def _line_rows(shares: Sequence[Rated], event: Index, events: pl.DataFrame, catalog: CompiledCatalog) -> pl.DataFrame:

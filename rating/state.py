@@ -56,6 +56,12 @@ class GroupState:
         record_time = seen["record_time"].to_physical().to_numpy()
         self.duplicates.remember(Sightings(hash_identities(seen["event_id"], seen["source"]), position, record_time))
 
+    def under(self, old: CompiledCatalog, new: CompiledCatalog) -> "GroupState":
+        """The same state under another catalog; counters that it has no place for are kept aside. Consumes this one."""
+        moved = GroupState.load(self.snapshot(old), new)
+        moved.duplicates = self.duplicates
+        return moved
+
     def snapshot(self, catalog: CompiledCatalog) -> bytes:
         """The state as versioned plain bytes."""
         kept = _kept(self.counters, catalog)

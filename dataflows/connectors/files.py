@@ -16,18 +16,22 @@ import msgspec
 import xxhash
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
+from dataflows.catalogs import Catalogs
 from dataflows.connectors.records import open_records
+from dataflows.connectors.resting import RestingPartition
 from dataflows.errors import RatemillError
 from dataflows.failures import noted
+from dataflows.items import Finished
 from dataflows.ledger.folder import LedgerFolder, plain_os_errors, replace_file
 from dataflows.steps.decode import decode_chunk
 from rating.batch import DecodedBatch
-from rating.catalog import CompiledCatalog
 from rating.engine import Admitted, LaneState, RatingSettings, admit
 from rating.resolve import NONE_YET
 
 _FINGERPRINT_BYTES = 65_536
 _MOST_READ_AHEAD = 4
+# In a ledger fed by a topic: the numbers below are those of its partitions.
+FIRST_FILE_PARTITION = 16_384
 
 
 class InputFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,15 +46,6 @@ class InputFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def name(self) -> str:
         """The partition's name in the recovery state."""
         return f"file-{self.partition}"
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """An input partition has been read to its end; `record_time` is its progress in microseconds, None without any."""
-
-    partition: int
-    next_offset: int
-    record_time: int | None
 
 
 class _Place(msgspec.Struct, frozen=True, array_like=True):
@@ -77,9 +72,10 @@ def register_inputs(folder: LedgerFolder, paths: Iterable[Path]) -> list[InputFi
     """
     with plain_os_errors(f"cannot use {folder.inputs}"):
         known = {file.path: file for file in _load(folder.inputs)}
+        first = FIRST_FILE_PARTITION if folder.topic.exists() else 0
         wanted = {str(path.resolve()): path for path in paths}
         for place, path in wanted.items():
-            known[place] = _look_at(place, path, known)
+            known[place] = _look_at(place, path, known.get(place), first + len(known))
         replace_file(folder.inputs, msgspec.json.format(msgspec.json.encode(list(known.values()))))
     return [file if file.path in wanted else msgspec.structs.replace(file, path="") for file in known.values()]
 
@@ -93,15 +89,14 @@ def _load(path: Path) -> list[InputFile]:
         raise RatemillError(f"{path} is damaged: {error}") from error
 
 
-def _look_at(place: str, path: Path, known: dict[str, InputFile]) -> InputFile:
-    """The file as an input; opening it says whether it is of a known kind."""
+def _look_at(place: str, path: Path, before: InputFile | None, number: int) -> InputFile:
+    """The file as an input, with that number if it is a new one; opening it says whether it is of a known kind."""
     with _plain_read_errors(path):
         open_records(path, 0).close()
         with open(path, "rb") as file:
             start = file.read(_FINGERPRINT_BYTES)
-    before = known.get(place)
     if before is None:
-        return InputFile(len(known), place, xxhash.xxh3_64_hexdigest(start), len(start))
+        return InputFile(number, place, xxhash.xxh3_64_hexdigest(start), len(start))
     if xxhash.xxh3_64_hexdigest(start[: before.fingerprint_bytes]) != before.fingerprint:
         raise RatemillError(f"{path} was rated before with another content; give the new file another name")
     return before
@@ -116,33 +111,42 @@ class ReadingProgress:
 
 
 class FileSource(FixedPartitionedSource):
-    """All inputs the ledger ever had; an item is a batch of admitted records, or the news that a file has ended."""
+    """All files the ledger ever had; an item is a batch of admitted records, or the news that a file has ended.
+
+    `resting` are its inputs that are no files, by name.
+    """
 
     def __init__(
         self,
         inputs: Sequence[InputFile],
-        catalog: CompiledCatalog,
+        catalogs: Catalogs,
         settings: RatingSettings,
         batch_records: int,
         batch_bytes: int,
         progress: ReadingProgress,
+        resting: Sequence[str] = (),
     ) -> None:
         self._inputs = {file.name: file for file in inputs}
-        self.catalog = catalog
+        # Files have no time of their own at which a catalog could change: one rates a whole run.
+        self.catalog = catalogs.latest()
         self.settings = settings
         self.batch_records = batch_records
         self.batch_bytes = batch_bytes
         self.progress = progress
+        self._resting = resting
         self.reads_ahead = sum(bool(file.path) for file in inputs) <= _MOST_READ_AHEAD
 
     def list_parts(self) -> list[str]:
-        return list(self._inputs)
+        return [*self._inputs, *self._resting]
 
     @noted
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "StatefulSourcePartition":
+        if for_part not in self._inputs:
+            assert resume_state is not None, f"{for_part} rests, so it has a state"
+            return RestingPartition(resume_state)
         file = self._inputs[for_part]
         if not file.path or is_read_to_end(file, resume_state):
-            return RestingPartition(resume_state)
+            return RestingPartition(resume_state or msgspec.msgpack.encode(_START))
         return FilePartition(self, file, resume_state)
 
 
@@ -156,19 +160,6 @@ def _load_place(place: bytes) -> _Place:
     loaded = msgspec.msgpack.decode(place, type=_Place)
     assert loaded.version == _PLACE_VERSION, f"the place in an input has version {loaded.version}"
     return loaded
-
-
-class RestingPartition(StatefulSourcePartition):
-    """An input that is not read in this run, or has nothing new: it only keeps its place."""
-
-    def __init__(self, place: bytes | None) -> None:
-        self._place = place or msgspec.msgpack.encode(_START)
-
-    def next_batch(self) -> Iterable[Admitted | Finished]:
-        raise StopIteration
-
-    def snapshot(self) -> bytes:
-        return self._place
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +236,9 @@ class FilePartition(StatefulSourcePartition):
             raise StopIteration
         self._finished_size = size
         latest = self._lane.latest_time
-        return [Finished(self._partition, self._offset, None if latest == NONE_YET else latest)]
+        return [
+            Finished(self._partition, self._offset, None if latest == NONE_YET else latest, self._source.catalog.digest)
+        ]
 
 
 @contextmanager

@@ -11,17 +11,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import polars as pl
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from dataflows.connectors.files import Finished
+from dataflows.catalogs import Catalogs
 from dataflows.failures import noted
+from dataflows.items import Finished, Idle
 from dataflows.ledger.commit import LanePosition
 from dataflows.ledger.compaction import Housekeeping
 from dataflows.ledger.folder import LedgerFolder, plain_os_errors
 from dataflows.ledger.writer import LedgerWriter
-from rating.catalog import CompiledCatalog
 from rating.engine import Admitted, Rated, assemble
 from rating.resolve import NONE_YET
 from schemas.ledger import LINE_ITEMS, polars_schema
@@ -34,20 +35,28 @@ _NO_LINES = pl.DataFrame(schema=polars_schema(LINE_ITEMS))
 class Announcement:
     """So many records of an input come to this writer, and the input has been read up to `position`.
 
-    `settled` are those of them whose verdict needed no rating, as rows of `events`.
+    `settled` are those of them whose verdict needed no rating, as rows of `events`; `catalog` is the digest of the
+    catalog in effect.
     """
 
     partition: int
     position: LanePosition
     received: int
+    catalog: str
     settled: pl.DataFrame | None = None
 
 
-def announcements(item: Admitted | Finished, writers: int) -> list[tuple[str, Announcement]]:
+def announcements(item: Admitted | Finished | Idle, writers: int) -> list[tuple[str, Announcement]]:
     """What each writer must know of a batch: every writer hears of every batch, so that its commits keep coming."""
-    if isinstance(item, Finished):
-        position = LanePosition(item.next_offset, item.record_time, finished=True)
-        return [(writer_name(writer), Announcement(item.partition, position, 0)) for writer in range(writers)]
+    if not isinstance(item, Admitted):
+        position = (
+            LanePosition(item.next_offset, item.record_time, finished=True)
+            if isinstance(item, Finished)
+            else LanePosition(item.next_offset, item.moment)
+        )
+        return [
+            (writer_name(writer), Announcement(item.partition, position, 0, item.catalog)) for writer in range(writers)
+        ]
     position = LanePosition(item.next_offset, None if item.record_time == NONE_YET else item.record_time)
     received = [0] * writers
     for key_group, share in item.shares:
@@ -58,7 +67,11 @@ def announcements(item: Admitted | Finished, writers: int) -> list[tuple[str, An
         (
             writer_name(writer),
             Announcement(
-                item.partition, position, count, item.settled if writer == own and item.settled.height else None
+                item.partition,
+                position,
+                count,
+                item.catalog,
+                item.settled if writer == own and item.settled.height else None,
             ),
         )
         for writer, count in enumerate(received)
@@ -85,14 +98,14 @@ class LedgerSink(FixedPartitionedSink):
         self,
         folder: LedgerFolder,
         writers: int,
-        catalog: CompiledCatalog,
+        catalogs: Catalogs,
         keeping: Housekeeping,
         progress: RatingProgress,
         on_progress: Callable[[], None],
     ) -> None:
         self._folder = folder
         self._writers = {writer_name(writer): writer for writer in range(writers)}
-        self._catalog = catalog
+        self._catalogs = catalogs
         self._keeping = keeping
         self._progress = progress
         self._on_progress = on_progress
@@ -106,10 +119,8 @@ class LedgerSink(FixedPartitionedSink):
     @noted
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "LedgerPartition":
         with _plain_write_errors(self._folder):
-            writer = LedgerWriter(
-                self._folder, self._writers[for_part], resume_state, self._catalog.digest, self._keeping
-            )
-        return LedgerPartition(writer, self._folder, self._catalog, self._progress, self._on_progress)
+            writer = LedgerWriter(self._folder, self._writers[for_part], resume_state, self._keeping)
+        return LedgerPartition(writer, self._folder, self._catalogs, self._progress, self._on_progress)
 
 
 class LedgerPartition(StatefulSinkPartition):
@@ -119,13 +130,13 @@ class LedgerPartition(StatefulSinkPartition):
         self,
         writer: LedgerWriter,
         folder: LedgerFolder,
-        catalog: CompiledCatalog,
+        catalogs: Catalogs,
         progress: RatingProgress,
         on_progress: Callable[[], None],
     ) -> None:
         self._writer = writer
         self._folder = folder
-        self._catalog = catalog
+        self._catalogs = catalogs
         self._progress = progress
         self._on_progress = on_progress
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
@@ -152,14 +163,14 @@ class LedgerPartition(StatefulSinkPartition):
                 self._under_way.popleft().result()
 
     def _absorb(self, values: list[Rated | Announcement]) -> None:
-        rated = [value for value in values if isinstance(value, Rated)]
         for value in values:
             if isinstance(value, Announcement):
-                self._writer.announce(value.received, value.partition, value.position)
+                self._writer.announce(value.received, value.partition, value.position, value.catalog)
                 if value.settled is not None:
                     self._append(value.settled, _NO_LINES)
-        if rated:
-            outcome = assemble(rated, self._catalog)
+        rated = [value for value in values if isinstance(value, Rated)]
+        for digest, shares in groupby(rated, key=lambda share: share.batch.catalog):
+            outcome = assemble(list(shares), self._catalogs.compiled(digest))
             self._append(outcome.events, outcome.line_items)
 
     def _append(self, events: pl.DataFrame, line_items: pl.DataFrame) -> None:

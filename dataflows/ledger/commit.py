@@ -29,13 +29,19 @@ class LanePosition(msgspec.Struct, frozen=True, array_like=True):
     progress: int | None
     finished: bool = False
 
+    def after(self, earlier: "LanePosition | None") -> "LanePosition":
+        """This position, with a progress that does not fall behind an earlier one: record times may go back."""
+        known = [at.progress for at in (earlier, self) if at is not None and at.progress is not None]
+        return msgspec.structs.replace(self, progress=max(known, default=None))
+
 
 class WriterState(msgspec.Struct, frozen=True, array_like=True):
-    """What a writer remembers from commit to commit."""
+    """What a writer remembers from commit to commit; `catalog` is the digest of the catalog in force."""
 
     sequence: int = 0
     digest: str = ""
     lanes: dict[int, LanePosition] = {}
+    catalog: str = ""
 
     def snapshot(self) -> bytes:
         """The state as plain bytes, led by their version."""
@@ -85,7 +91,7 @@ def _units(decimals: pl.Series) -> int:
     return int(decimals.to_physical().sum() or 0) % _WRAP
 
 
-def commit_row(writer: int, before: WriterState, state: WriterState, tally: Tally, catalog_digest: str) -> pa.Table:
+def commit_row(writer: int, before: WriterState, state: WriterState, tally: Tally) -> pa.Table:
     """The row of `commits` that turns `before` into `state`."""
     row = {
         "writer": writer,
@@ -96,7 +102,7 @@ def commit_row(writer: int, before: WriterState, state: WriterState, tally: Tall
         "events": tally.events,
         "line_items": tally.line_items,
         **{verdict: tally.verdicts[verdict] for verdict in VERDICT_LABELS},
-        "catalog_digest": catalog_digest,
+        "catalog_digest": state.catalog,
         "digest": state.digest,
     }
     return pa.Table.from_pylist([row], schema=COMMITS)

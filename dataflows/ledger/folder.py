@@ -52,6 +52,11 @@ class LedgerFolder:
         """Which input file is which partition."""
         return self.root / "inputs.json"
 
+    @property
+    def topic(self) -> Path:
+        """Which topic feeds the ledger; there is none where files do."""
+        return self.root / "topic.json"
+
     def writers(self) -> range:
         """The numbers of the writers."""
         return range(self.shape.writers)

@@ -19,18 +19,16 @@ from schemas.ledger import TABLES
 class LedgerWriter:
     """The commits of one writer, from the state of its last kept commit (`WriterState.snapshot`; None for none)."""
 
-    def __init__(
-        self, folder: LedgerFolder, writer: int, snapshot: bytes | None, catalog_digest: str, keeping: Housekeeping
-    ) -> None:
+    def __init__(self, folder: LedgerFolder, writer: int, snapshot: bytes | None, keeping: Housekeeping) -> None:
         self._folder = folder
         self._writer = writer
-        self._catalog_digest = catalog_digest
         self._keeping = keeping
         self._state = WriterState.load(snapshot)
         self._manifest = resume(folder, writer, self._state.sequence)
         self._files: dict[str, TableFile] = {}
         self._tally = Tally()
         self._lanes: dict[int, LanePosition] = {}
+        self._catalog = self._state.catalog
 
     def append(self, events: pl.DataFrame, line_items: pl.DataFrame) -> dict[str, int]:
         """Add rows of `events` and `line_items` to the open commit; gives their number per verdict.
@@ -42,10 +40,14 @@ class LedgerWriter:
                 self._file(table).append(rows)
         return self._tally.add(events, line_items)
 
-    def announce(self, received: int, partition: int, position: LanePosition) -> None:
-        """Say that `received` records come in the open commit, up to a position of an input partition."""
+    def announce(self, received: int, partition: int, position: LanePosition, catalog: str) -> None:
+        """Say that `received` records come in the open commit, up to a position of an input partition.
+
+        `catalog` is the digest of the catalog in effect there.
+        """
         self._tally.received += received
-        self._lanes[partition] = position
+        self._lanes[partition] = position.after(self._lanes.get(partition) or self._state.lanes.get(partition))
+        self._catalog = catalog
 
     def seal(self) -> bytes:
         """Close the open commit and give the state after it; publishes the commit before. Without news, only that."""
@@ -55,9 +57,9 @@ class LedgerWriter:
                 f"writer {self._writer}, commit {before.sequence}: {self._tally.received} records were announced,"
                 f" {self._tally.events} arrived"
             )
-            digest = digest_of(self._writer, before, self._tally, self._catalog_digest)
-            after = WriterState(before.sequence + 1, digest, before.lanes | self._lanes)
-            row = commit_row(self._writer, before, after, self._tally, self._catalog_digest)
+            digest = digest_of(self._writer, before, self._tally, self._catalog)
+            after = WriterState(before.sequence + 1, digest, before.lanes | self._lanes, self._catalog)
+            row = commit_row(self._writer, before, after, self._tally)
             self._file("commits").append_arrow(row)
             for file in self._files.values():
                 file.close()

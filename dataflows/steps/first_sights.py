@@ -29,25 +29,24 @@ class FirstSights:
 
     folder: LedgerFolder
     settings: RatingSettings
-    catalog: CompiledCatalog
     _groups: dict[int, GroupState] | None = None
     _lock: Lock = field(default_factory=Lock)
 
-    def give(self, state: GroupState) -> GroupState:
-        """The state with the duplicate index of its key group."""
+    def give(self, state: GroupState, catalog: CompiledCatalog) -> GroupState:
+        """The state with the duplicate index of its key group; `catalog`, any version, only makes finding it faster."""
         # Workers of one process are threads.
         with self._lock:
             if self._groups is None:
-                self._groups = self._read()
+                self._groups = self._read(catalog)
             remembered = self._groups.pop(state.key_group, None)
         if remembered is not None:
             state.duplicates = remembered.duplicates
         return state
 
-    def _read(self) -> dict[int, GroupState]:
+    def _read(self, catalog: CompiledCatalog) -> dict[int, GroupState]:
         groups: dict[int, GroupState] = {}
         for events in self._events():
-            numbers = _key_groups(events["subscription_id"], self.catalog, self.settings.key_groups)
+            numbers = _key_groups(events["subscription_id"], catalog, self.settings.key_groups)
             for (group,), share in events.with_columns(group=numbers).partition_by("group", as_dict=True).items():
                 if group not in groups:
                     groups[group] = GroupState.new(group, self.settings.lateness)

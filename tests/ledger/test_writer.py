@@ -37,7 +37,7 @@ def rows(first: int, count: int = 3) -> pl.DataFrame:
 
 def commit(writer: LedgerWriter, number: int) -> bytes:
     writer.append(rows(3 * number), NO_LINES)
-    writer.announce(3, 0, LanePosition(3 * number + 3, 1_000_000 * number))
+    writer.announce(3, 0, LanePosition(3 * number + 3, 1_000_000 * number), "digest")
     return writer.seal()
 
 
@@ -46,7 +46,7 @@ def offsets(folder: LedgerFolder) -> list[int]:
 
 
 def test_a_commit_is_published_by_the_next(folder):
-    writer = LedgerWriter(folder, 0, None, "digest", KEEPING)
+    writer = LedgerWriter(folder, 0, None, KEEPING)
     commit(writer, 0)
     assert offsets(folder) == []
     commit(writer, 1)
@@ -56,35 +56,35 @@ def test_a_commit_is_published_by_the_next(folder):
 
 
 def test_a_resume_publishes_what_was_kept_and_removes_the_rest(folder):
-    writer = LedgerWriter(folder, 0, None, "digest", KEEPING)
+    writer = LedgerWriter(folder, 0, None, KEEPING)
     states = [commit(writer, number) for number in range(3)]
     writer.append(rows(9), NO_LINES)
-    resumed = LedgerWriter(folder, 0, states[1], "digest", KEEPING)
+    resumed = LedgerWriter(folder, 0, states[1], KEEPING)
     assert offsets(folder) == [0, 1, 2, 3, 4, 5]
     assert list(folder.pending.iterdir()) == []
     assert commit(resumed, 2) == states[2]
 
 
 def test_a_crash_between_public_names_and_manifest_is_ended_by_the_resume(folder):
-    writer = LedgerWriter(folder, 0, None, "digest", KEEPING)
+    writer = LedgerWriter(folder, 0, None, KEEPING)
     state = commit(writer, 0)
     for table in ("events", "commits"):
         (pending,) = folder.pending.glob(f"{table}-*")
         pending.rename(folder.table(table) / pending.name)
     assert offsets(folder) == []
-    LedgerWriter(folder, 0, state, "digest", KEEPING)
+    LedgerWriter(folder, 0, state, KEEPING)
     assert offsets(folder) == [0, 1, 2]
 
 
 def test_a_missing_file_of_a_kept_commit_is_damage(folder):
-    state = commit(LedgerWriter(folder, 0, None, "digest", KEEPING), 0)
+    state = commit(LedgerWriter(folder, 0, None, KEEPING), 0)
     next(folder.pending.glob("events-*")).unlink()
     with pytest.raises(RatemillError, match="files of commit 0 of writer 0 are missing or incomplete"):
-        LedgerWriter(folder, 0, state, "digest", KEEPING)
+        LedgerWriter(folder, 0, state, KEEPING)
 
 
 def test_published_commits_are_never_rolled_back(folder):
-    writer = LedgerWriter(folder, 0, None, "digest", KEEPING)
+    writer = LedgerWriter(folder, 0, None, KEEPING)
     commit(writer, 0)
     commit(writer, 1)
     with pytest.raises(RatemillError, match="recovery store knows of 0"):
@@ -93,21 +93,21 @@ def test_published_commits_are_never_rolled_back(folder):
 
 
 def test_records_that_were_announced_must_arrive(folder):
-    writer = LedgerWriter(folder, 0, None, "digest", KEEPING)
+    writer = LedgerWriter(folder, 0, None, KEEPING)
     writer.append(rows(0), NO_LINES)
-    writer.announce(4, 0, LanePosition(4, None))
+    writer.announce(4, 0, LanePosition(4, None), "digest")
     with pytest.raises(AssertionError, match="4 records were announced, 3 arrived"):
         writer.seal()
 
 
 def test_rows_of_another_type_are_refused(folder):
-    writer = LedgerWriter(folder, 0, None, "digest", KEEPING)
+    writer = LedgerWriter(folder, 0, None, KEEPING)
     with pytest.raises(AssertionError, match="events"):
         writer.append(rows(0).with_columns(pl.col("offset").cast(pl.Int32)), NO_LINES)
 
 
 def test_files_carry_the_schema_and_its_version(folder):
-    writer = LedgerWriter(folder, 0, None, "digest", Housekeeping(merge_files=2))
+    writer = LedgerWriter(folder, 0, None, Housekeeping(merge_files=2))
     for number in range(5):
         commit(writer, number)
     for table, schema in TABLES.items():
@@ -118,7 +118,7 @@ def test_files_carry_the_schema_and_its_version(folder):
 
 
 def test_small_files_merge_geometrically_and_keep_every_row(folder):
-    writer = LedgerWriter(folder, 0, None, "digest", KEEPING)
+    writer = LedgerWriter(folder, 0, None, KEEPING)
     for number in range(60):
         commit(writer, number)
     live = manifest.load(folder.manifest(0)).live("events")
@@ -139,7 +139,7 @@ def test_a_merged_file_is_never_larger_than_the_limit():
 
 
 def test_replaced_files_leave_after_their_grace_and_old_statements_are_told(folder):
-    writer = LedgerWriter(folder, 0, None, "digest", Housekeeping(2, 1_000, replaced_files_grace=0.0))
+    writer = LedgerWriter(folder, 0, None, Housekeeping(2, 1_000, replaced_files_grace=0.0))
     with duckdb.connect() as connection:
         connection.execute(f"CREATE VIEW events AS {published_files_sql(folder.root, 'events')}")
         connection.execute("BEGIN")
@@ -157,7 +157,7 @@ def test_replaced_files_leave_after_their_grace_and_old_statements_are_told(fold
 
 
 def test_a_transaction_sees_one_state(folder):
-    writer = LedgerWriter(folder, 0, None, "digest", Housekeeping(merge_files=3))
+    writer = LedgerWriter(folder, 0, None, Housekeeping(merge_files=3))
     commit(writer, 0)
     commit(writer, 1)
     _wait_until_visible(folder)
@@ -177,7 +177,7 @@ def test_a_transaction_sees_one_state(folder):
 
 def test_no_file_beside_the_manifest_is_opened(folder):
     """What DuckDB does not open cannot be missed when it is removed."""
-    writer = LedgerWriter(folder, 0, None, "digest", Housekeeping(merge_files=8))
+    writer = LedgerWriter(folder, 0, None, Housekeeping(merge_files=8))
     for number in range(30):
         commit(writer, number)
     _wait_until_visible(folder)
@@ -210,11 +210,11 @@ def test_a_clock_set_back_hides_nothing_for_long():
 
 def test_the_digest_chains_and_knows_every_row(folder):
     def digests(replacement: pl.DataFrame, place: Path) -> list[str]:
-        writer = LedgerWriter(open_folder(place, 16, 2), 0, None, "digest", KEEPING)
+        writer = LedgerWriter(open_folder(place, 16, 2), 0, None, KEEPING)
         states = []
         for frame in (replacement, rows(3)):
             writer.append(frame, NO_LINES)
-            writer.announce(3, 0, LanePosition(3, None))
+            writer.announce(3, 0, LanePosition(3, None), "digest")
             states.append(WriterState.load(writer.seal()).digest)
         return states
 
@@ -226,17 +226,26 @@ def test_the_digest_chains_and_knows_every_row(folder):
 
 
 def test_commits_say_how_far_each_input_is(folder):
-    writer = LedgerWriter(folder, 1, None, "catalog-digest", KEEPING)
-    writer.announce(0, 4, LanePosition(0, None))
-    writer.announce(0, 2, LanePosition(7, 1_500_000))
+    writer = LedgerWriter(folder, 1, None, KEEPING)
+    writer.announce(0, 4, LanePosition(0, None), "one")
+    writer.announce(0, 2, LanePosition(7, 1_500_000), "one")
     writer.seal()
-    writer.announce(0, 4, LanePosition(9, 500_000, finished=True))
+    writer.announce(0, 4, LanePosition(9, 500_000, finished=True), "another")
     writer.seal()
     writer.seal()
     said = read_table(folder.root, "commits").sort("sequence").to_dicts()
     assert [row["progress"] and row["progress"].timestamp() for row in said] == [None, 1.5]
     assert [json.loads(row["offsets"]) for row in said] == [{"2": 7, "4": 0}, {"2": 7, "4": 9}]
-    assert {row["catalog_digest"] for row in said} == {"catalog-digest"}
+    assert [row["catalog_digest"] for row in said] == ["one", "another"]
+
+
+def test_progress_never_falls_behind(folder):
+    writer = LedgerWriter(folder, 1, None, KEEPING)
+    for progress in (5, 3, None):
+        writer.announce(0, 0, LanePosition(9, progress), "digest")
+    state = WriterState.load(writer.seal())
+    writer.announce(0, 0, LanePosition(10, 4), "digest")
+    assert [state.lanes[0].progress, WriterState.load(writer.seal()).lanes[0].progress] == [5, 5]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,183 @@
+"""One consumer of a topic: whole polls of several partitions, decoded; and looks at partitions where nothing comes.
+
+Owns: the consumer and what it has seen. Does not own: places (the flow keeps them). The rule: nothing is skipped. A
+position that is gone, a topic that is gone, a refused credential end the flow with one sentence; a broker that is away
+is waited for.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import OffsetSpec
+
+from dataflows.catalogs import Catalogs
+from dataflows.connectors.kafka_client import client_settings, plain_kafka_errors
+from dataflows.connectors.kafka_records import Records, records_of
+from dataflows.connectors.topic import Place, TopicInput, lost_records, offsets_of
+from dataflows.errors import RatemillError, UnmendableError
+from dataflows.settings import Settings
+from dataflows.steps.decode import decode
+from rating.batch import DecodedBatch
+from rating.resolve import NONE_YET, LaneState
+
+# How long a poll gathers records: batches are full under load, and few records never wait longer.
+_GATHERING_SECONDS = 0.1
+_SECONDS_BETWEEN_LOOKS = 2.0
+_OURS = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",
+    "isolation.level": "read_committed",
+    "enable.partition.eof": True,
+    "check.crcs": True,
+    "fetch.wait.max.ms": 100,
+    "max.poll.interval.ms": 86_400_000,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """What one poll brought: batches, each with the digest of the catalog that rates it, and their size in bytes.
+
+    `idle` are partitions read to their end: partition, next offset, and the moment when nothing stood behind it.
+    """
+
+    batches: list[tuple[str, DecodedBatch]]
+    size: int
+    idle: list[tuple[int, int, int]]
+
+
+class TopicReader:
+    """Reads its partitions from their places on; `read` is called by one thread, `keep` by another."""
+
+    def __init__(
+        self, given: TopicInput, consumer: int, catalogs: Catalogs, settings: Settings, give_up: Callable[[], bool]
+    ) -> None:
+        self._topic = given.topic
+        self._catalogs = catalogs
+        self._settings = settings
+        self._give_up = give_up
+        partitions = given.partitions_of(consumer)
+        self._clocks = {number: _clock(given.places.get(number)) for number in partitions}
+        self._ends: dict[int, int] = {}
+        self._next_look = time.monotonic() + _SECONDS_BETWEEN_LOOKS
+        with plain_kafka_errors(f"reading {self._topic}"):
+            self._consumer = Consumer(client_settings(settings, {**_OURS, "group.id": settings.group}))
+            self._consumer.assign(
+                [
+                    TopicPartition(
+                        self._topic,
+                        number,
+                        given.places[number].next_offset if number in given.places else OFFSET_BEGINNING,
+                    )
+                    for number in partitions
+                ]
+            )
+
+    def read(self) -> Poll:
+        """The next records, at most a batch, gathered for a tenth of a second; empty when there are none."""
+        with plain_kafka_errors(f"reading {self._topic}"):
+            messages = self._consumer.consume(self._settings.batch_records, _GATHERING_SECONDS)
+        batches: list[tuple[str, DecodedBatch]] = []
+        size = 0
+        for partition, own in self._records(messages):
+            self._ends.pop(partition, None)
+            records = records_of(own)
+            size += records.size
+            batches += self._decoded(partition, records)
+        for message in messages:
+            if message.error() is not None:
+                self._heed(message)
+        return Poll(batches, size, self._look())
+
+    def keep(self, next_offsets: dict[int, int]) -> None:
+        """Tell the group how far we are, for those who look at lag; nothing depends on it, so nobody waits for it."""
+        places = [TopicPartition(self._topic, number, offset) for number, offset in next_offsets.items()]
+        if places:
+            self._consumer.commit(offsets=places, asynchronous=True)
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        self._consumer.close()
+
+    def _records(self, messages: Sequence[Message]) -> Iterator[tuple[int, list[Message]]]:
+        """The records of each partition, in their order."""
+        of_partitions: dict[int, list[Message]] = {}
+        for message in messages:
+            if message.error() is None:
+                of_partitions.setdefault(_partition(message), []).append(message)
+        yield from of_partitions.items()
+
+    def _heed(self, message: Message) -> None:
+        error = message.error()
+        assert error is not None
+        match error.code():
+            case KafkaError._PARTITION_EOF:
+                self._ends[_partition(message)] = cast(int, message.offset())
+            case KafkaError._AUTO_OFFSET_RESET:
+                raise UnmendableError(self._what_was_lost(_partition(message)))
+            case _ if error.retriable() or error.code() in _PASSING:
+                return
+            case _:
+                with plain_kafka_errors(f"reading {self._topic}"):
+                    raise KafkaException(error)
+
+    def _what_was_lost(self, partition: int) -> str:
+        place = self._consumer.position([TopicPartition(self._topic, partition)])[0].offset
+        first = offsets_of(self._settings, self._topic, [partition], OffsetSpec.earliest())[partition]
+        if first > place >= 0:
+            return lost_records(self._topic, partition, place, first)
+        return f"the place of {self._topic}, partition {partition}, is gone: run the same command again to see why"
+
+    def _decoded(self, partition: int, records: Records) -> Iterator[tuple[str, DecodedBatch]]:
+        """The records as batches, cut where another catalog takes effect."""
+        clocks = np.maximum.accumulate(np.concatenate([[self._clocks[partition]], records.times]))[1:]
+        self._clocks[partition] = int(clocks[-1])
+        # A producer's clock may be ahead of the world's, and must not hold up the partition until then.
+        self._catalogs.wait_until_known(min(int(clocks[-1]), time.time_ns() // 1_000), self._give_up)
+        for first, behind in _between_changes(clocks, self._catalogs.changes()):
+            catalog = self._catalogs.compiled(self._catalogs.at(int(clocks[first])))
+            batch = decode(
+                records.values[first:behind],
+                partition,
+                records.offsets[first:behind],
+                catalog,
+                records.times[first:behind],
+            )
+            yield catalog.digest, records.with_origin(batch, first)
+
+    def _look(self) -> list[tuple[int, int, int]]:
+        """Now and then, which of the partitions that were read to their end still are."""
+        if not self._ends or time.monotonic() < self._next_look:
+            return []
+        self._next_look = time.monotonic() + _SECONDS_BETWEEN_LOOKS
+        moment = time.time_ns() // 1_000
+        try:
+            behind = offsets_of(self._settings, self._topic, self._ends, OffsetSpec.latest())
+        except RatemillError:
+            # The broker is away, so nobody knows whether something stands there: progress waits.
+            return []
+        return [(number, end, moment) for number, end in self._ends.items() if behind.get(number) == end]
+
+
+_PASSING = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE})
+
+
+def _partition(message: Message) -> int:
+    return cast(int, message.partition())
+
+
+def _clock(place: Place | None) -> int:
+    return LaneState.load(place.lane).latest_time if place is not None and place.lane else NONE_YET
+
+
+def _between_changes(clocks: npt.NDArray[np.int64], changes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """First row and the row behind the last, of each stretch that one catalog rates."""
+    versions = np.searchsorted(np.array(changes, np.int64), clocks, side="right")
+    bounds = [0, *(np.flatnonzero(np.diff(versions)) + 1).tolist(), len(clocks)]
+    yield from zip(bounds[:-1], bounds[1:], strict=True)

@@ -1,0 +1,118 @@
+"""A topic as the input of the flow: one source partition per consumer, whole polls as items.
+
+Owns: what the engine's epoch means to a consumer. Does not own: the consumer (`kafka_reader`) or where it begins
+(`topic`). The rule: the recovery store owns the places; the group's offsets are for those who look at lag.
+
+The next poll is read and decoded in a thread while the flow rates this one. What may be read between two commits is
+bounded, because the engine holds a source back only between epochs.
+"""
+
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from threading import Event
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+
+from dataflows.catalogs import Catalogs
+from dataflows.connectors.kafka_reader import Poll, TopicReader
+from dataflows.connectors.resting import RestingPartition
+from dataflows.connectors.topic import Place, TopicInput, consumer_name, save_places
+from dataflows.failures import noted
+from dataflows.items import Idle
+from dataflows.settings import Settings
+from rating.engine import Admitted, LaneState, RatingSettings, admit
+
+_UNTIL_NEXT_LOOK = timedelta(milliseconds=5)
+
+
+class KafkaSource(FixedPartitionedSource):
+    """The consumers of a topic; the inputs of earlier runs rest."""
+
+    def __init__(
+        self,
+        given: TopicInput,
+        catalogs: Catalogs,
+        rating_settings: RatingSettings,
+        settings: Settings,
+        stopping: Event,
+    ) -> None:
+        self.given = given
+        self.catalogs = catalogs
+        self.rating_settings = rating_settings
+        self.settings = settings
+        self.stopping = stopping
+        self._consumers = {consumer_name(number): number for number in range(given.consumers)}
+
+    def list_parts(self) -> list[str]:
+        return [*self._consumers, *self.given.resting]
+
+    @noted
+    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "StatefulSourcePartition":
+        if for_part not in self._consumers:
+            assert resume_state is not None, f"{for_part} rests, so it has a state"
+            return RestingPartition(resume_state)
+        return ConsumerPartition(self, self._consumers[for_part])
+
+
+class ConsumerPartition(StatefulSourcePartition):
+    """One consumer and the lanes of its partitions."""
+
+    def __init__(self, source: KafkaSource, consumer: int) -> None:
+        self._source = source
+        given = source.given
+        own = given.partitions_of(consumer)
+        self._places = {number: given.places[number] for number in own if number in given.places}
+        self._lanes = {number: LaneState.load(place.lane) for number, place in self._places.items()}
+        self._next_offsets = {number: place.next_offset for number, place in self._places.items()}
+        self._bytes_in_epoch = 0
+        self._reader = TopicReader(given, consumer, source.catalogs, source.settings, source.stopping.is_set)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read")
+        self._ahead: Future[Poll] | None = None
+        self._next_awake: datetime | None = None
+
+    @noted
+    def next_batch(self) -> Iterable[Admitted | Idle]:
+        if self._source.stopping.is_set():
+            raise StopIteration
+        if self._ahead is None:
+            self._ahead = self._thread.submit(self._reader.read)
+        if self._bytes_in_epoch >= self._source.settings.epoch_bytes or not self._ahead.done():
+            self._next_awake = datetime.now(UTC) + _UNTIL_NEXT_LOOK
+            return []
+        poll = self._ahead.result()
+        self._ahead = self._thread.submit(self._reader.read)
+        self._next_awake = None
+        self._bytes_in_epoch += poll.size
+        return [*self._admitted(poll), *self._idle(poll)]
+
+    def next_awake(self) -> datetime | None:
+        return self._next_awake
+
+    @noted
+    def snapshot(self) -> bytes:
+        # The commit of the epoch before is certain by now, that of this one is not.
+        self._reader.keep({number: place.next_offset for number, place in self._places.items()})
+        self._bytes_in_epoch = 0
+        self._places = {
+            number: Place(offset, self._lanes[number].snapshot()) for number, offset in self._next_offsets.items()
+        }
+        return save_places(self._places)
+
+    def close(self) -> None:
+        self._thread.shutdown()
+        self._reader.close()
+
+    def _admitted(self, poll: Poll) -> Iterable[Admitted]:
+        source = self._source
+        for digest, batch in poll.batches:
+            lane = self._lanes.get(batch.partition) or LaneState.new()
+            self._lanes[batch.partition], admitted = admit(
+                lane, batch, source.catalogs.compiled(digest), source.rating_settings
+            )
+            self._next_offsets[batch.partition] = batch.next_offset
+            yield admitted
+
+    def _idle(self, poll: Poll) -> Iterable[Idle]:
+        for partition, next_offset, moment in poll.idle:
+            yield Idle(partition, next_offset, moment, self._source.catalogs.at(moment))

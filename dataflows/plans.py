@@ -1,0 +1,54 @@
+"""What a rating flow is built from, for each way of starting it: from files, from a topic, by Bytewax's own command."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from threading import Event
+
+from dataflows.catalog_history import CatalogHistory
+from dataflows.catalog_versions import CatalogVersions
+from dataflows.catalogs import OneCatalog
+from dataflows.connectors.catalog_folder import load_catalog
+from dataflows.connectors.files import InputFile, register_inputs
+from dataflows.connectors.topic import TopicInput, topic_input
+from dataflows.errors import RatemillError
+from dataflows.ledger.folder import LedgerFolder, open_folder
+from dataflows.preparation import prepare_among_peers
+from dataflows.rating import RatingPlan
+from dataflows.settings import Settings, load_settings
+from rating.catalog import CompiledCatalog, compile_catalog
+
+
+def plan_of_files(
+    catalog: CompiledCatalog, folder: LedgerFolder, files: Sequence[InputFile], settings: Settings
+) -> RatingPlan:
+    """One catalog rates registered files to their ends."""
+    return RatingPlan(OneCatalog(catalog), folder, files, settings)
+
+
+def plan_of_topic(folder: LedgerFolder, given: TopicInput, settings: Settings, stopping: Event) -> RatingPlan:
+    """The published catalogs rate a topic until `stopping` is set; begins to follow the catalogs."""
+    from dataflows.connectors.catalog_topic import CatalogFollower
+
+    versions = CatalogVersions(CatalogHistory(folder.root))
+    follower = CatalogFollower(settings, versions)
+    follower.start()
+    follower.wait_for_first()
+    return RatingPlan(versions, folder, given, settings, stopping=stopping)
+
+
+def plan_among_peers() -> RatingPlan:
+    """The plan of a process that Bytewax's own command has started, from its settings: files if they name any."""
+    settings = load_settings()
+    if settings.ledger is None:
+        raise RatemillError("RATEMILL_LEDGER must say where to write the ledger")
+    folder = open_folder(settings.ledger, settings.key_groups, settings.writers)
+    prepare_among_peers(folder)
+    if not settings.events:
+        return plan_of_topic(folder, topic_input(folder, settings), settings, Event())
+    if settings.catalog is None:
+        raise RatemillError("RATEMILL_CATALOG must say which catalog rates the files of RATEMILL_EVENTS")
+    return _plan_of_paths(settings.catalog, folder, settings.events, settings)
+
+
+def _plan_of_paths(catalog: Path, folder: LedgerFolder, paths: Iterable[Path], settings: Settings) -> RatingPlan:
+    return plan_of_files(compile_catalog(load_catalog(catalog)), folder, register_inputs(folder, paths), settings)
