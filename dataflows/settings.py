@@ -27,7 +27,6 @@ from pydantic import (
     SerializationInfo,
     ValidationError,
 )
-from pydantic_core import ErrorDetails
 
 from dataflows.errors import RatemillError
 from dataflows.kafka_settings import KafkaSettings, checked_settings, flat_settings, masked, named_setting
@@ -135,7 +134,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         raise RatemillError("wrong settings: " + "; ".join(map(_sentence, error.errors()))) from error
 
 
-def _sentence(fault: ErrorDetails) -> str:
+def _sentence(fault: Mapping[str, Any]) -> str:
     ours = fault.get("ctx", {}).get("error")
     return f"{'.'.join(map(str, fault['loc']))}: {ours or fault['msg'][:1].lower() + fault['msg'][1:]}"
 

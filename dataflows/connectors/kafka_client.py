@@ -87,12 +87,12 @@ def admin_client(settings: Settings) -> AdminClient:
 
 def answer(admin: AdminClient, future: "Future[Answer]", seconds: float = SECONDS_TO_ANSWER) -> Answer:
     """What the cluster answers, or KafkaException: after `seconds`, or as soon as it refuses the connection."""
-    end = time.monotonic() + seconds
+    began = time.monotonic()
     while not future.done():
         admin.poll(_SECONDS_PER_LOOK)
-        if refusal := HEARING.refusal():
+        if refusal := HEARING.refusal(since=began):
             raise KafkaException(refusal)
-        if time.monotonic() > end:
+        if time.monotonic() > began + seconds:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"no answer within {seconds} s"))
     result = future.result()
     HEARING.forget()

@@ -16,8 +16,8 @@ from dataflows.kafka_settings import KafkaSettings, without_secrets
 
 _SECONDS_LATELY = 30
 
-CREDENTIALS = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
-TLS = frozenset({KafkaError._SSL})
+_CREDENTIALS = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
+_TLS = frozenset({KafkaError._SSL})
 _SASL = frozenset({KafkaError.UNSUPPORTED_SASL_MECHANISM, KafkaError.ILLEGAL_SASL_STATE})
 _CONNECTION = frozenset({KafkaError._TRANSPORT, KafkaError._RESOLVE})
 _SILENCE = frozenset(
@@ -47,7 +47,7 @@ _FORBIDDEN = frozenset(
     }
 )
 _TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
-_MOST_TELLING_FIRST = (CREDENTIALS, _SASL, TLS, _CONNECTION)
+_MOST_TELLING_FIRST = (_CREDENTIALS, _SASL, _TLS, _CONNECTION)
 
 # Where in its client librdkafka was when it failed: for its developers.
 _BROKER = re.compile(r"^\S*/(bootstrap|\d+): ")
@@ -75,16 +75,16 @@ class Hearing:
         """Kafka has answered: what was told before is over."""
         self._told.clear()
 
-    def most_telling(self) -> KafkaError | None:
-        """The error told lately that names the cause best."""
-        since = time.monotonic() - _SECONDS_LATELY
+    def most_telling(self, since: float | None = None) -> KafkaError | None:
+        """The error that names the cause best, of those told lately, or since a moment of the monotonic clock."""
+        since = time.monotonic() - _SECONDS_LATELY if since is None else since
         lately = {code: error for code, (when, error) in list(self._told.items()) if when >= since}
         return next((lately[code] for codes in _MOST_TELLING_FIRST for code in codes if code in lately), None)
 
-    def refusal(self) -> KafkaError | None:
-        """An error told lately that no waiting mends."""
-        told = self.most_telling()
-        return told if told is not None and told.code() in CREDENTIALS | _SASL | TLS else None
+    def refusal(self, since: float | None = None) -> KafkaError | None:
+        """An error that no waiting mends, told lately or since a moment of the monotonic clock."""
+        told = self.most_telling(since)
+        return told if told is not None and told.code() in _CREDENTIALS | _SASL | _TLS else None
 
     def servers(self) -> str:
         """Where Kafka is looked for."""
@@ -101,16 +101,20 @@ HEARING = Hearing()
 
 def kafka_fault(error: KafkaError, what: str) -> RatemillError:
     """The sentence for an error while doing `what`, such as "reading the topic metering.events"."""
-    cause = (HEARING.most_telling() or error) if error.code() in _SILENCE else error
-    return RatemillError(_sentence(cause, what))
+    return RatemillError(_sentence(cause_of(error), what))
+
+
+def cause_of(error: KafkaError) -> KafkaError:
+    """What was told beside a call that found nobody to answer; else the error itself."""
+    return (HEARING.most_telling() or error) if error.code() in _SILENCE else error
 
 
 def _sentence(error: KafkaError, what: str) -> str:
     code, servers, reason = error.code(), HEARING.servers(), HEARING.reason(error)
-    if code in CREDENTIALS | _SASL:
+    if code in _CREDENTIALS | _SASL:
         advice = "check RATEMILL_KAFKA_SASL_MECHANISM, RATEMILL_KAFKA_SASL_USERNAME and RATEMILL_KAFKA_SASL_PASSWORD"
         return f"Kafka at {servers} refuses the credentials ({what}: {reason}): {advice}"
-    if code in TLS:
+    if code in _TLS:
         advice = "check RATEMILL_KAFKA_SSL_CA_LOCATION, RATEMILL_KAFKA_SECURITY_PROTOCOL and the broker's certificate"
         return f"no TLS connection to Kafka at {servers} ({what}: {reason}): {advice}"
     if code in _CONNECTION | _SILENCE:
