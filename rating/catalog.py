@@ -16,6 +16,7 @@ import polars as pl
 
 from rating.expand import ExpandedCharge, expand
 from rating.expressions import Expression, compile_boolean, compile_number
+from rating.foreign import ForeignSource, foreign_sources
 from rating.hashing import stable_hashes
 from rating.lookup import NameRows
 from rating.meters import Conditional, Program
@@ -103,10 +104,12 @@ class CompiledCatalog:
 
     The lookups find whole columns of names; `credential_owner` is the subscription of each row that
     `credential_lookup` gives. `owners` and `organizations` give the subscriptions of a subscriber and an organization.
+    `foreign` are the sources whose records are no CloudEvents events.
     """
 
     digest: str
     elements: tuple[str, ...]
+    foreign: tuple[ForeignSource, ...]
     subscriptions: Subscriptions
     products: Products
     charges: Charges
@@ -129,6 +132,7 @@ def compile_catalog(catalog: Catalog) -> CompiledCatalog:
     return CompiledCatalog(
         digest=_digest(catalog),
         elements=tuple(sorted({name for program in charges.programs for name in program.elements})),
+        foreign=foreign_sources(catalog.sources),
         subscriptions=subscriptions,
         subscription_lookup=NameRows(subscriptions.ids),
         credential_lookup=NameRows(pl.Series([credential.id for credential in catalog.credentials], dtype=pl.String)),

@@ -28,6 +28,7 @@ from schemas.products import (
     Window,
     version_key,
 )
+from schemas.record_paths import MappedName, PathText
 
 __all__ = [
     "Catalog",
@@ -83,14 +84,14 @@ class Subscriber(Record):
 class Source(Record):
     """A system that emits usage events. `elements`, where given, are all the elements its events carry.
 
-    `mapping` gives, for formats that need it, the JSON path of each element.
+    `mapping` gives, for formats other than CloudEvents, the path in a record of attributes and elements by their names.
     """
 
     id: Identifier
     name: Text | None = None
     description: Text | None = None
     format: SourceFormat = "cloudevents"
-    mapping: dict[str, Text] = Field(default_factory=dict)
+    mapping: dict[MappedName, PathText] = Field(default_factory=dict)
     elements: tuple[Identifier, ...] | None = None
 
 
