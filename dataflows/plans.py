@@ -1,5 +1,6 @@
 """What a rating flow is built from, for each way of starting it: from files, from a topic, by Bytewax's own command."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from threading import Event
@@ -8,6 +9,7 @@ from dataflows.catalog_history import CatalogHistory
 from dataflows.catalog_versions import CatalogVersions
 from dataflows.catalogs import OneCatalog
 from dataflows.connectors.catalog_folder import load_catalog
+from dataflows.connectors.catalog_follower import CatalogFollower
 from dataflows.connectors.files import InputFile, register_inputs
 from dataflows.connectors.topic import TopicInput, topic_input
 from dataflows.errors import RatemillError
@@ -27,13 +29,15 @@ def plan_of_files(
 
 def plan_of_topic(folder: LedgerFolder, given: TopicInput, settings: Settings, stopping: Event) -> RatingPlan:
     """The published catalogs rate a topic until `stopping` is set; begins to follow the catalogs."""
-    from dataflows.connectors.catalog_topic import CatalogFollower
-
     versions = CatalogVersions(CatalogHistory(folder.root))
-    follower = CatalogFollower(settings, versions)
+    follower = CatalogFollower(settings, versions, _write_line)
     follower.start()
-    follower.wait_for_first()
+    follower.wait_for_first(settings.start_seconds)
     return RatingPlan(versions, folder, given, settings, stopping=stopping)
+
+
+def _write_line(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
 
 
 def plan_among_peers() -> RatingPlan:

@@ -8,6 +8,7 @@ is waited for.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import cast
 
 import numpy as np
@@ -180,4 +181,4 @@ def _between_changes(clocks: npt.NDArray[np.int64], changes: Sequence[int]) -> I
     """First row and the row behind the last, of each stretch that one catalog rates."""
     versions = np.searchsorted(np.array(changes, np.int64), clocks, side="right")
     bounds = [0, *(np.flatnonzero(np.diff(versions)) + 1).tolist(), len(clocks)]
-    yield from zip(bounds[:-1], bounds[1:], strict=True)
+    yield from pairwise(bounds)
