@@ -92,7 +92,7 @@ def _section(kind: _Kind, values: list[bytes]) -> tuple[Record, ...]:
         place, what = int(fault["loc"][0]), fault["msg"]
         raise RatemillError(
             f"an entry of the published catalog is not valid ({kind.word} {place + 1} of {len(values)}: {what}):"
-            " publish the catalog again with this version of Ratemill"
+            " publish the catalog again with this version of Ratemill and --force"
         ) from error
 
 

@@ -17,7 +17,6 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import orjson
@@ -25,6 +24,7 @@ from pydantic import ValidationError
 
 from dataflows.errors import RatemillError
 from dataflows.ledger.folder import plain_os_errors, sync
+from dataflows.moments import moment_text
 from schemas.catalog import Catalog
 
 BEGINNING = 0
@@ -58,8 +58,8 @@ class VersionStamp:
         """What its file says: the name again, its moments written as such."""
         said = {
             "digest": self.digest,
-            "effective_from": _moment(self.effective_from),
-            "published_at": _moment(self.published_at),
+            "effective_from": moment_text(self.effective_from),
+            "published_at": moment_text(self.published_at),
         }
         return orjson.dumps(said, option=orjson.OPT_INDENT_2)
 
@@ -155,10 +155,6 @@ def _in_force(stamps: Iterable[VersionStamp]) -> list[VersionStamp]:
             applying.pop()
         applying.append(stamp)
     return applying
-
-
-def _moment(microseconds: int) -> datetime:
-    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=microseconds)
 
 
 @contextmanager

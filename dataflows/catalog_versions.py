@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from threading import Condition, Lock
 
 from dataflows.catalog_history import CatalogHistory, CatalogVersion, VersionStamp
@@ -105,7 +106,8 @@ class CatalogVersions:
 
     def _compile(self, digest: str, wanted: "Future[CompiledCatalog]") -> None:
         try:
-            wanted.set_result(compile_catalog(self._history.catalog(digest)))
+            # An earlier version of Ratemill may have given it another digest than this one would.
+            wanted.set_result(replace(compile_catalog(self._history.catalog(digest)), digest=digest))
         except BaseException as error:
             with self._lock:
                 self._compiled.pop(digest, None)

@@ -18,7 +18,7 @@ from schemas.problems import CatalogErrors
 
 DONE, PROBLEMS, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
-COMMANDS = ("demo", "check", "rate", "run", "sql", "explain", "backfill", "reinject", "topics", "produce", "settings")
+COMMANDS = tuple("demo check rate run sql explain backfill reinject topics publish produce settings".split())
 
 # Options that take every word up to the next option: `--events a.ndjson b.ndjson`.
 _MANY_VALUES = ("--events",)

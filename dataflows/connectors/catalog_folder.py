@@ -5,7 +5,7 @@ The rule: all problems are reported at once, each with file, line and key; none 
 """
 
 import zoneinfo
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -38,12 +38,33 @@ class _Loaded:
 
 def load_catalog(path: Path) -> Catalog:
     """The catalog of a folder (or of a single YAML file). Raises `CatalogErrors` with every error in it."""
+    return _load_sound(path).catalog
+
+
+def load_successor(path: Path) -> tuple[Catalog, Callable[[Catalog, datetime], None]]:
+    """The catalog of a folder, and what judges the step to it from another one at a moment.
+
+    Both raise `CatalogErrors`: the first for what is wrong in itself, the second for what may not change.
+    """
+    loaded = _load_sound(path)
+
+    def judge(before: Catalog, moment: datetime) -> None:
+        # What is no more has no file; its problem names it.
+        _refuse([one if one.in_old else _located(one, loaded) for one in compare(loaded.catalog, before, moment)])
+
+    return loaded.catalog, judge
+
+
+def _load_sound(path: Path) -> _Loaded:
     loaded = _load(path)
-    problems = [*loaded.problems, *_linted(loaded)]
+    _refuse([*loaded.problems, *_linted(loaded)])
+    return loaded
+
+
+def _refuse(problems: Iterable[Problem]) -> None:
     errors = tuple(problem for problem in problems if problem.severity == "error")
     if errors:
         raise CatalogErrors(_in_order(errors))
-    return loaded.catalog
 
 
 def check(path: Path, against: Path | None = None, as_of: datetime | None = None) -> tuple[Problem, ...]:

@@ -1,0 +1,184 @@
+"""The topic `catalog`: what is published there, read up to what is committed.
+
+Owns: the records of the topic and reading them. Does not own: publishing (`catalog_publisher`), or following what is
+published (`catalog_follower`). The rule: the entries of a version and, last of them, its `version` record come in one
+transaction; what has been read is a catalog at that record only.
+
+Compaction keeps the last record of each key, so at the end of the topic the state is always whole. Within what was
+compacted, entries of a later version may already have taken the place of earlier ones: the digest of the content tells.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+import msgspec
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from dataflows.catalog_entries import content_digest
+from dataflows.connectors.kafka_client import (
+    SECONDS_TO_ANSWER,
+    client_settings,
+    describe_topic,
+    plain_kafka_errors,
+    topic_name,
+)
+from dataflows.connectors.kafka_faults import HEARING
+from dataflows.errors import RatemillError
+from dataflows.settings import Settings
+
+CATALOG_TOPIC = "catalog"
+VERSION_KEY = "version"
+_PARTITION = 0
+_SECONDS_OF_SILENCE = 30
+_SECONDS_PER_POLL = 0.2
+_RECORDS_PER_POLL = 10_000
+_READING = {
+    "enable.auto.commit": False,
+    "auto.offset.reset": "error",
+    "isolation.level": "read_committed",
+    "enable.partition.eof": True,
+    "fetch.wait.max.ms": 100,
+}
+# A broker that is away comes back.
+PASSING = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE})
+
+
+class VersionRecord(msgspec.Struct, frozen=True):
+    """The record that makes a version: moments are microseconds UTC, `number` counts versions from 1.
+
+    `digest` is the catalog's, as on line items; `content` that of all entries as they are stored. `previous` is when
+    the version before was published.
+    """
+
+    number: int
+    digest: str
+    content: str
+    entries: int
+    published_at: int
+    effective_from: int
+    previous: int | None
+
+
+@dataclass(slots=True)
+class PublishedState:
+    """What has been read so far: the entries, and the last `version` record."""
+
+    entries: dict[str, bytes] = field(default_factory=dict)
+    version: VersionRecord | None = None
+
+    def take(self, key: str, value: bytes | None) -> bool:
+        """Take a record; whether it was a `version` record."""
+        if key != VERSION_KEY:
+            if value is None:
+                self.entries.pop(key, None)
+            else:
+                self.entries[key] = value
+            return False
+        try:
+            self.version = msgspec.json.decode(value or b"", type=VersionRecord)
+        except msgspec.DecodeError as error:
+            raise RatemillError(f"the `version` record of the published catalog cannot be read: {error}") from error
+        return True
+
+    def is_whole(self) -> bool:
+        """Whether these are the entries of the last `version` record."""
+        version = self.version
+        if version is None or version.entries != len(self.entries):
+            return False
+        return version.content == content_digest(self.entries)
+
+
+def check_catalog_topic(settings: Settings) -> str:
+    """The topic's full name; RatemillError if there is none, or if it has more than one partition."""
+    topic = topic_name(settings, CATALOG_TOPIC)
+    partitions = describe_topic(settings, topic).partitions
+    if partitions != 1:
+        raise RatemillError(
+            f"the topic {topic} has {partitions} partitions, and the order of its records needs exactly one:"
+            " delete it, make it with `ratemill topics`, and publish the catalog again"
+        )
+    return topic
+
+
+class CatalogReader:
+    """Reads the topic from its start; errors of Kafka come as KafkaException."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.topic = topic_name(settings, CATALOG_TOPIC)
+        self.state = PublishedState()
+        self._place = TopicPartition(self.topic, _PARTITION)
+        self._read_to = 0
+        self._heard = time.monotonic()
+        # A consumer must name a group, though it never joins it.
+        self._consumer = Consumer(client_settings(settings, {**_READING, "group.id": "ratemill-catalog"}))
+        self._consumer.assign([TopicPartition(self.topic, _PARTITION, OFFSET_BEGINNING)])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._consumer.close()
+
+    def silence(self) -> float:
+        """For how many seconds nothing has been heard of Kafka."""
+        return time.monotonic() - self._heard
+
+    def read(self, give_up: Callable[[], bool]) -> Iterator[None]:
+        """Read all that is committed now into `state`, which is to be looked at after each `version` record.
+
+        Ends at the end, or on `give_up`. May be called again, also after an error.
+        """
+        end = self._consumer.get_watermark_offsets(self._place, timeout=SECONDS_TO_ANSWER)[1]
+        HEARING.forget()
+        self._heard = time.monotonic()
+        while self._read_to < end and not give_up():
+            messages = self._consumer.consume(_RECORDS_PER_POLL, _SECONDS_PER_POLL)
+            for message in messages:
+                self._heard = time.monotonic()
+                if message.error() is None and self.state.take(_key(message), message.value()):
+                    yield
+            for message in messages:
+                self._heed(message)
+
+    def _heed(self, message: Message) -> None:
+        error = message.error()
+        if error is None:
+            return
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._read_to = message.offset() or 0
+        elif error.code() not in PASSING:
+            raise KafkaException(error)
+
+
+def read_published(settings: Settings) -> PublishedState:
+    """What is published now; RatemillError if it is not whole, or Kafka is away."""
+    with plain_kafka_errors(f"reading the topic {topic_name(settings, CATALOG_TOPIC)}"):
+        with CatalogReader(settings) as reader:
+            for _ in reader.read(lambda: reader.silence() > _SECONDS_OF_SILENCE):
+                continue
+            if reader.silence() > _SECONDS_OF_SILENCE:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"nothing came for {_SECONDS_OF_SILENCE} s"))
+        if reader.state.version is not None and not reader.state.is_whole():
+            raise damaged(reader.topic)
+    return reader.state
+
+
+def damaged(topic: str) -> RatemillError:
+    """The sentence for a topic whose end is no catalog."""
+    return RatemillError(
+        f"the topic {topic} is damaged: its entries are not those that its last `version` record was published with;"
+        " something else has written there, or its cleanup policy is not compact: delete it, make it with"
+        " `ratemill topics`, and publish the catalog again"
+    )
+
+
+def _key(message: Message) -> str:
+    try:
+        return (message.key() or b"").decode()
+    except UnicodeDecodeError as error:
+        raise damaged(message.topic() or CATALOG_TOPIC) from error
