@@ -12,8 +12,8 @@ from threading import Event, Thread
 from confluent_kafka import KafkaException
 
 from dataflows.catalog_entries import catalog_of
-from dataflows.catalog_history import CatalogVersion
-from dataflows.catalog_versions import CatalogVersions
+from dataflows.catalog_history import CatalogVersion, VersionStamp
+from dataflows.catalog_versions import SURE_AHEAD, CatalogVersions
 from dataflows.connectors.catalog_topic import (
     PASSING,
     CatalogReader,
@@ -25,7 +25,7 @@ from dataflows.connectors.catalog_topic import (
 from dataflows.connectors.kafka_client import plain_kafka_errors, topic_name
 from dataflows.connectors.kafka_faults import HEARING, kafka_fault
 from dataflows.errors import RatemillError
-from dataflows.moments import now
+from dataflows.moments import moment_text, now
 from dataflows.settings import Settings
 from rating.catalog import compile_catalog
 
@@ -47,8 +47,9 @@ class CatalogFollower:
         self._checked_at = 0
         self._failure: RatemillError | None = None
         self._refused_since: float | None = None
-        self._unclear: VersionRecord | None = None
-        self._unclear_before: VersionRecord | None = None
+        # The numbers of the `version` records whose entries were others, in this look and the one before.
+        self._unclear: int | None = None
+        self._unclear_before: int | None = None
         self._thread = Thread(target=self._run, name="catalog", daemon=True)
 
     def start(self) -> None:
@@ -139,17 +140,18 @@ class CatalogFollower:
 
     def _take(self, state: PublishedState) -> None:
         """A `version` record has been read."""
-        version = state.version
-        assert version is not None
-        newest = self._versions.history.newest()
+        version, newest = state.version, self._versions.history.newest()
+        if version is None:
+            self._unclear = state.versions
+            return
         known = newest is not None and version.published_at <= newest.published_at
         if known and not self._first_look.is_set():
             return
-        self._unclear = None if state.is_whole() else version
+        self._unclear = None if state.is_whole() else state.versions
         if self._unclear is not None:
             return
-        if newest is not None and not known and version.previous != newest.published_at:
-            self._remark(_missed(version))
+        if newest is not None and not known:
+            self._say_what_is_odd(version, newest)
         catalog = catalog_of(state.entries)
         self._versions.add(
             CatalogVersion(version.digest, version.effective_from, version.published_at, catalog),
@@ -157,10 +159,16 @@ class CatalogFollower:
             replace(compile_catalog(catalog), digest=version.digest),
         )
 
-
-def _missed(version: VersionRecord) -> str:
-    return (
-        f"catalogs were published before number {version.number} that this ledger never saw, for the topic no longer"
-        f" holds them: until number {version.number} takes effect, the one before them goes on rating;"
-        " give the topic a longer min.compaction.lag.ms than any flow is ever down"
-    )
+    def _say_what_is_odd(self, version: VersionRecord, newest: VersionStamp) -> None:
+        if version.previous != newest.published_at:
+            self._remark(
+                f"catalogs were published before number {version.number} that this ledger never saw, for the topic no"
+                f" longer holds them: until number {version.number} takes effect, the one before them goes on rating;"
+                " give the topic a longer min.compaction.lag.ms than any flow is ever down"
+            )
+        if self._checked_at and version.effective_from <= self._checked_at + SURE_AHEAD:
+            self._remark(
+                f"catalog number {version.number} came after the moment at which it takes effect,"
+                f" {moment_text(version.effective_from)}: records in between were rated by the one before; set the"
+                " clocks right, or RATEMILL_CATALOG_LEAD_SECONDS higher"
+            )

@@ -14,7 +14,7 @@ import msgspec
 
 from dataflows.catalog_entries import canonical, catalog_of, content_digest, entries_of
 from dataflows.catalog_versions import SURE_AHEAD
-from dataflows.connectors.catalog_topic import VERSION_KEY, VersionRecord, check_catalog_topic, read_published
+from dataflows.connectors.catalog_topic import VERSION_KEY, VersionRecord, check_catalog_topic, damaged, read_published
 from dataflows.connectors.catalog_transaction import begin_publishing
 from dataflows.connectors.kafka_client import plain_kafka_errors
 from dataflows.errors import RatemillError
@@ -49,8 +49,8 @@ def publish_catalog(
 ) -> Publication:
     """Publish a catalog that passed the lint; it takes effect at `effective_from` (microseconds UTC), else soon.
 
-    Without a `judge` the step from the published catalog is not judged, and a version that waits to take effect may be
-    replaced.
+    Without a `judge` the step from the published catalog is not judged, a version that waits to take effect may be
+    replaced, and a topic that is damaged is put right.
     """
     topic = check_catalog_topic(settings)
     entries = entries_of(catalog)
@@ -59,10 +59,13 @@ def publish_catalog(
         published = read_published(settings)
         changes = _changes(published.entries, entries)
         before = published.version
-        if before is not None and not changes:
+        is_whole = published.is_whole()
+        if before is not None and is_whole and not changes:
             return Publication(before, is_new=False)
         moment = _moment(settings, effective_from)
-        if before is not None and judge is not None:
+        if published.versions and judge is not None:
+            if before is None or not is_whole:
+                raise damaged(topic)
             _check_order(before, moment)
             judge(catalog_of(published.entries), datetime_of(moment))
         digest = compile_catalog(canonical(catalog)).digest

@@ -26,7 +26,7 @@ from dataflows.connectors.kafka_client import (
     topic_name,
 )
 from dataflows.connectors.kafka_faults import HEARING
-from dataflows.errors import RatemillError
+from dataflows.errors import UnmendableError
 from dataflows.settings import Settings
 
 CATALOG_TOPIC = "catalog"
@@ -64,24 +64,28 @@ class VersionRecord(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class PublishedState:
-    """What has been read so far: the entries, and the last `version` record."""
+    """What has been read so far: the entries, and the last `version` record, of `versions` that there were.
+
+    `version` is None before the first one, and if the last one cannot be read.
+    """
 
     entries: dict[str, bytes] = field(default_factory=dict)
     version: VersionRecord | None = None
+    versions: int = 0
 
     def take(self, key: str, value: bytes | None) -> bool:
         """Take a record; whether it was a `version` record."""
-        if key != VERSION_KEY:
-            if value is None:
-                self.entries.pop(key, None)
-            else:
-                self.entries[key] = value
-            return False
-        try:
-            self.version = msgspec.json.decode(value or b"", type=VersionRecord)
-        except msgspec.DecodeError as error:
-            raise RatemillError(f"the `version` record of the published catalog cannot be read: {error}") from error
-        return True
+        if key == VERSION_KEY:
+            self.versions += 1
+            try:
+                self.version = msgspec.json.decode(value or b"", type=VersionRecord)
+            except msgspec.DecodeError:
+                self.version = None
+        elif value is None:
+            self.entries.pop(key, None)
+        else:
+            self.entries[key] = value
+        return key == VERSION_KEY
 
     def is_whole(self) -> bool:
         """Whether these are the entries of the last `version` record."""
@@ -96,7 +100,7 @@ def check_catalog_topic(settings: Settings) -> str:
     topic = topic_name(settings, CATALOG_TOPIC)
     partitions = describe_topic(settings, topic).partitions
     if partitions != 1:
-        raise RatemillError(
+        raise UnmendableError(
             f"the topic {topic} has {partitions} partitions, and the order of its records needs exactly one:"
             " delete it, make it with `ratemill topics`, and publish the catalog again"
         )
@@ -140,7 +144,7 @@ class CatalogReader:
             messages = self._consumer.consume(_RECORDS_PER_POLL, _SECONDS_PER_POLL)
             for message in messages:
                 self._heard = time.monotonic()
-                if message.error() is None and self.state.take(_key(message), message.value()):
+                if message.error() is None and self.state.take(key_of(message), message.value()):
                     yield
             for message in messages:
                 self._heed(message)
@@ -156,29 +160,30 @@ class CatalogReader:
 
 
 def read_published(settings: Settings) -> PublishedState:
-    """What is published now; RatemillError if it is not whole, or Kafka is away."""
-    with plain_kafka_errors(f"reading the topic {topic_name(settings, CATALOG_TOPIC)}"):
-        with CatalogReader(settings) as reader:
-            for _ in reader.read(lambda: reader.silence() > _SECONDS_OF_SILENCE):
-                continue
-            if reader.silence() > _SECONDS_OF_SILENCE:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"nothing came for {_SECONDS_OF_SILENCE} s"))
-        if reader.state.version is not None and not reader.state.is_whole():
-            raise damaged(reader.topic)
+    """What is in the topic now; RatemillError if Kafka is away."""
+    what = f"reading the topic {topic_name(settings, CATALOG_TOPIC)}"
+    with plain_kafka_errors(what), CatalogReader(settings) as reader:
+        for _ in reader.read(lambda: reader.silence() > _SECONDS_OF_SILENCE):
+            continue
+        if reader.silence() > _SECONDS_OF_SILENCE:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"nothing came for {_SECONDS_OF_SILENCE} s"))
     return reader.state
 
 
-def damaged(topic: str) -> RatemillError:
+def damaged(topic: str) -> UnmendableError:
     """The sentence for a topic whose end is no catalog."""
-    return RatemillError(
+    return UnmendableError(
         f"the topic {topic} is damaged: its entries are not those that its last `version` record was published with;"
-        " something else has written there, or its cleanup policy is not compact: delete it, make it with"
-        " `ratemill topics`, and publish the catalog again"
+        " something else has written there, or its cleanup policy is not compact: see what `ratemill topics` says, and"
+        " publish the catalog again with --force, which puts it right"
     )
 
 
-def _key(message: Message) -> str:
-    try:
-        return (message.key() or b"").decode()
-    except UnicodeDecodeError as error:
-        raise damaged(message.topic() or CATALOG_TOPIC) from error
+def key_of(message: Message) -> str:
+    """The key of a record; of one that is not ours, text that `key_bytes` turns into the same bytes."""
+    return (message.key() or b"").decode(errors="surrogateescape")
+
+
+def key_bytes(key: str) -> bytes:
+    """The key as it stands in the topic."""
+    return key.encode(errors="surrogateescape")

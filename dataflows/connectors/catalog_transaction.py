@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from dataflows.connectors.catalog_topic import key_bytes
 from dataflows.connectors.kafka_client import client_settings
 from dataflows.errors import RatemillError
 from dataflows.settings import Settings
@@ -64,7 +65,7 @@ class Transaction:
             self._open = True
         while True:
             try:
-                self._producer.produce(self._topic, value, key.encode(), partition, self._take_note)
+                self._producer.produce(self._topic, value, key_bytes(key), partition, self._take_note)
             except BufferError:
                 self._producer.poll(_SECONDS_PER_WAIT)
             except KafkaException as error:
