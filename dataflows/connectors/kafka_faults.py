@@ -118,7 +118,14 @@ def _sentence(error: KafkaError, what: str) -> str:
         advice = "check RATEMILL_KAFKA_SSL_CA_LOCATION, RATEMILL_KAFKA_SECURITY_PROTOCOL and the broker's certificate"
         return f"no TLS connection to Kafka at {servers} ({what}: {reason}): {advice}"
     if code in _CONNECTION | _SILENCE:
-        advice = "check RATEMILL_KAFKA_BOOTSTRAP_SERVERS and that the broker runs"
+        # A broker that expects TLS hangs up on who does not, without a word.
+        if code in _SILENCE or "SSL" in reason:
+            advice = (
+                "check RATEMILL_KAFKA_BOOTSTRAP_SERVERS, that the broker runs,"
+                " and that RATEMILL_KAFKA_SECURITY_PROTOCOL is what it expects"
+            )
+        else:
+            advice = "check RATEMILL_KAFKA_BOOTSTRAP_SERVERS and that the broker runs"
         return f"cannot reach Kafka at {servers} ({what}: {reason}): {advice}"
     if code in _NO_TOPIC:
         return f"Kafka at {servers} has no such topic or partition ({what}): make it with `ratemill topics`"
