@@ -1,0 +1,244 @@
+"""The rating flow on a topic: the ledger of files, idle partitions, lag, binary mode, catalogs that change."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from dataflows.catalog_history import CatalogHistory
+from dataflows.connectors.catalog_folder import load_catalog
+from dataflows.connectors.catalog_publisher import publish_catalog
+from dataflows.connectors.kafka_client import client_settings, topic_name
+from dataflows.ledger.folder import open_folder
+from dataflows.ledger.published import read_table
+from dataflows.recovery import make_store
+from dataflows.settings import Settings
+from tests.flow.runs import finish
+from tests.flow.world import World, assert_conserved, ledger_rows, make_world
+from tests.kafka.flows import (
+    ROOT,
+    add_partitions,
+    lines_of,
+    make_topics,
+    running,
+    send,
+    settings_for,
+    start_flow,
+    wait_until_received,
+)
+
+# What a topic knows better than a file: when a record was written. The topic's catalog has another order of entries.
+_OF_THE_LOG = ["record_time", "event_time", "catalog_digest"]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> World:
+    return make_world(tmp_path_factory.mktemp("world"), events_per_file=1_500)
+
+
+@pytest.fixture
+def settings(broker, topic_prefix) -> Settings:
+    return settings_for(broker, topic_prefix, topic_partitions=3)
+
+
+def rows(ledger: Path) -> dict[str, pl.DataFrame]:
+    return {table: frame.drop(_OF_THE_LOG, strict=False) for table, frame in ledger_rows(ledger).items()}
+
+
+def assert_same(ledger: Path, other: Path) -> None:
+    found, wanted = ledger_rows(ledger), ledger_rows(other)
+    for table, expected in wanted.items():
+        assert found[table].equals(expected), table
+    assert_conserved(ledger, wanted["events"].height, wanted["line_items"].height)
+
+
+@pytest.mark.parametrize("change", [{}, {"processes": 2, "workers": 2}], ids=["one process", "two of two workers"])
+def test_the_ledger_of_a_topic_is_that_of_files(world, settings, tmp_path, change):
+    settings = settings.model_copy(update=change)
+    make_topics(settings, world.catalog)
+    sent = send(settings, lines_of(world.events))
+    with running(settings, tmp_path / "ledger") as flow:
+        wait_until_received(tmp_path / "ledger", sent, flow)
+    finish(world, tmp_path / "files", Settings())
+    found, wanted = rows(tmp_path / "ledger"), rows(tmp_path / "files")
+    for table, expected in wanted.items():
+        assert found[table].equals(expected), table
+    assert_conserved(tmp_path / "ledger", sent, wanted["line_items"].height)
+
+
+def test_silence_does_not_hold_back_progress(world, settings, tmp_path):
+    """Two partitions are idle, one of them for ever."""
+    make_topics(settings, world.catalog)
+    sent = send(settings, [(0, None, line) for _, _, line in lines_of(world.events[:1])])
+    silent_since = time.time()
+    with running(settings, tmp_path / "ledger") as flow:
+        wait_until_received(tmp_path / "ledger", sent, flow)
+        wait_for(lambda: progress(tmp_path / "ledger") > silent_since + 1, flow)
+        said = progress(tmp_path / "ledger")
+        assert said <= time.time()
+        sent += send(settings, [(1, None, json.dumps(event("late-1", "sub-0-1")).encode())])
+        wait_until_received(tmp_path / "ledger", sent, flow)
+        assert progress(tmp_path / "ledger") >= said
+    commits = read_table(tmp_path / "ledger", "commits").sort("writer", "sequence")
+    for own in commits.partition_by("writer"):
+        known = own["progress"].drop_nulls()
+        assert known.is_sorted()
+
+
+def progress(ledger: Path) -> float:
+    moments = read_table(ledger, "commits").sort("sequence").group_by("writer").last()["progress"]
+    return 0.0 if moments.null_count() or moments.is_empty() else moments.min().timestamp()
+
+
+def wait_for(condition, flow: subprocess.Popen, seconds: float = 60) -> None:
+    last = time.monotonic() + seconds
+    while not condition():
+        assert flow.poll() is None, flow.communicate()[1]
+        assert time.monotonic() < last
+        time.sleep(0.1)
+
+
+def event(identity: str, subscription: str, **more: object) -> dict:
+    return {"id": identity, "source": "api", "subscription": subscription, "data": {"tokens": "2"}} | more
+
+
+def test_lag_dashboards_see_how_far_we_are(world, settings, tmp_path):
+    make_topics(settings, world.catalog)
+    sent = send(settings, lines_of(world.events))
+    topic = topic_name(settings, "metering.events")
+    group = Consumer(client_settings(settings, {"group.id": settings.group}))
+    with running(settings, tmp_path / "ledger") as flow:
+        wait_until_received(tmp_path / "ledger", sent, flow)
+        asked = [TopicPartition(topic, partition) for partition in range(3)]
+        wait_for(lambda: sum(max(place.offset, 0) for place in group.committed(asked, 10)) == sent, flow)
+    group.close()
+
+
+def test_what_is_read_between_two_commits_is_bounded(world, settings, tmp_path):
+    settings = settings.model_copy(update={"epoch_bytes": 1 << 17, "epoch_seconds": 1.0, "batch_records": 200})
+    make_topics(settings, world.catalog)
+    sent = send(settings, lines_of(world.events))
+    with running(settings, tmp_path / "ledger") as flow:
+        wait_until_received(tmp_path / "ledger", sent, flow)
+    commits = read_table(tmp_path / "ledger", "commits").group_by("sequence").agg(pl.col("received").sum())
+    shortest = min(len(line) for _, _, line in lines_of(world.events) if b"broken" not in line)
+    assert 1 < commits["received"].max() <= (1 << 17) // shortest + 2 * 200
+
+
+def test_binary_mode_and_what_is_refused_keeps_its_key_and_headers(world, settings, tmp_path):
+    make_topics(settings, world.catalog)
+    topic = topic_name(settings, "metering.events")
+    producer = Producer(client_settings(settings, {}))
+    attributes = {"specversion": "1.0", "id": "b1", "source": "api", "type": "call", "subscription": "sub-0-1"}
+    headers = [(f"ce_{name}", value.encode()) for name, value in attributes.items()]
+    producer.produce(topic, b'{"tokens": 3, "region": "eu"}', b"sub-0-1", 0, headers=headers)
+    producer.produce(topic, json.dumps(event("s1", "sub-0-1")).encode(), b"sub-0-1", 0)
+    producer.produce(topic, b"\xffgarbage", b"\xfe", 0, headers=[("trace", b"abc"), ("empty", None)])
+    producer.produce(topic, None, b"key", 0)
+    assert producer.flush(30) == 0
+    with running(settings, tmp_path / "ledger") as flow:
+        wait_until_received(tmp_path / "ledger", 4, flow)
+    events = read_table(tmp_path / "ledger", "events").sort("offset")
+    assert events["verdict"].to_list() == ["rated", "rated", "rejected", "rejected"]
+    assert events["event_id"].to_list()[:2] == ["b1", "s1"]
+    assert json.loads(events["data"][0]) == {"tokens": 3, "region": "eu"}
+    assert json.loads(events["data"][2]) == {
+        "record_hex": b"\xffgarbage".hex(),
+        "key_hex": "fe",
+        "headers": [{"name": "trace", "value": "abc"}, {"name": "empty"}],
+    }
+    assert json.loads(events["data"][3]) == {"record": "", "key": "key"}
+
+
+def test_partitions_that_are_added_are_read_from_the_next_start_on(world, settings, tmp_path):
+    make_topics(settings, world.catalog)
+    sent = send(settings, lines_of(world.events[:2]))
+    with running(settings, tmp_path / "ledger") as flow:
+        wait_until_received(tmp_path / "ledger", sent, flow)
+        add_partitions(settings, 5)
+    sent += send(settings, [(4, None, json.dumps(event("new", "sub-2-1")).encode())])
+    with running(settings.model_copy(update={"workers": 3}), tmp_path / "ledger") as flow:
+        wait_until_received(tmp_path / "ledger", sent, flow)
+    assert read_table(tmp_path / "ledger", "events").filter(partition=4)["verdict"].to_list() == ["rated"]
+
+
+def test_a_catalog_that_changes_while_the_flow_runs(world, settings, tmp_path):
+    """Live with a crash in between, and again from the start of the topic: the same ledger."""
+    make_topics(settings, world.catalog)
+    ledger = tmp_path / "ledger"
+    newcomer = event("n", "newcomer")
+    early = [(0, None, json.dumps(newcomer | {"id": f"early-{number}"}).encode()) for number in range(20)]
+    sent = send(settings, [*lines_of(world.events), *early])
+    flow = start_flow(settings, ledger)
+    try:
+        wait_until_received(ledger, sent, flow)
+        publish_catalog(settings, load_catalog(_grown(world, tmp_path)), None, None)
+        effective = settings.catalog_lead_seconds + time.time() + 2
+        for number in range(40):
+            sent += send(settings, [(number % 3, None, json.dumps(newcomer | {"id": f"n-{number}"}).encode())])
+            time.sleep(0.1)
+    finally:
+        flow.kill()
+        flow.communicate()
+    with running(settings, ledger) as flow:
+        time.sleep(max(0.0, effective - time.time()))
+        sent += send(settings, [(0, None, json.dumps(newcomer | {"id": "last"}).encode())])
+        wait_until_received(ledger, sent, flow)
+    verdicts = read_table(ledger, "events").filter(pl.col("subscription_id") == "newcomer").sort("record_time")
+    assert {*verdicts["verdict"].to_list()} == {"parked", "rated"}
+    assert verdicts["verdict"][-1] == "rated"
+    change = CatalogHistory(ledger).versions()[1].effective_from
+    assert verdicts.select(
+        ((pl.col("record_time").dt.epoch("us") >= change) == (pl.col("verdict") == "rated")).all()
+    ).item()
+    assert read_table(ledger, "line_items")["catalog_digest"].n_unique() == 2
+    with running(settings.model_copy(update={"processes": 2}), tmp_path / "again") as flow:
+        wait_until_received(tmp_path / "again", sent, flow)
+    assert_same(tmp_path / "again", ledger)
+
+
+def _grown(world: World, folder: Path) -> Path:
+    """The catalog of the world with another subscription, and a dearer price for all."""
+    text = (world.catalog / "plan.yaml").read_text()
+    grown = folder / "grown"
+    grown.mkdir()
+    subscription = '{id: newcomer, product: plan@1.0.0, subscriber: joe@acme.example, start: "2026-11-01T00:00:00Z"}'
+    (grown / "plan.yaml").write_text(f"{text}  - {subscription}\n")
+    return grown
+
+
+def test_bytewax_own_command(world, settings, tmp_path):
+    make_topics(settings, world.catalog)
+    sent = send(settings, lines_of(world.events))
+    ledger = tmp_path / "ledger"
+    make_store(open_folder(ledger, 16, 2).recovery)
+    environment = os.environ | {
+        "RATEMILL_LEDGER": str(ledger),
+        "RATEMILL_LATENESS_HOURS": "840",
+        "RATEMILL_TOPIC_PREFIX": settings.topic_prefix,
+        "RATEMILL_KAFKA_BOOTSTRAP_SERVERS": settings.kafka["bootstrap.servers"],
+    }
+    command = [sys.executable, "-m", "bytewax.run", "dataflows.rating", "-r", str(ledger / "recovery"), "-s", "1"]
+    flow = subprocess.Popen([*command, "-b", "0"], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    wait_until_received(ledger, sent, flow)
+    flow.kill()
+    flow.communicate()
+    sent += send(settings, [(0, None, json.dumps(event("last", "sub-0-1")).encode())])
+    with running(settings, ledger) as flow:
+        wait_until_received(ledger, sent, flow)
+
+
+def test_a_second_flow_on_the_same_ledger(world, settings, tmp_path):
+    make_topics(settings, world.catalog)
+    with running(settings, tmp_path / "ledger") as flow:
+        wait_for(lambda: (tmp_path / "ledger" / "recovery").exists(), flow)
+        second = start_flow(settings, tmp_path / "ledger")
+        said = second.communicate(timeout=60)[1]
+        assert second.returncode == 1
+        assert said.strip().splitlines()[-1] == f"The ledger {tmp_path / 'ledger'} is in use by another process."
