@@ -23,6 +23,7 @@ from tests.flow.runs import finish
 from tests.flow.world import World, assert_conserved, ledger_rows, make_world
 from tests.kafka.flows import (
     ROOT,
+    Record,
     add_partitions,
     lines_of,
     make_topics,
@@ -172,25 +173,25 @@ def test_a_catalog_that_changes_while_the_flow_runs(world, settings, tmp_path):
     """Live with a crash in between, and again from the start of the topic: the same ledger."""
     make_topics(settings, world.catalog)
     ledger = tmp_path / "ledger"
-    newcomer = event("n", "newcomer")
-    early = [(0, None, json.dumps(newcomer | {"id": f"early-{number}"}).encode()) for number in range(20)]
-    sent = send(settings, [*lines_of(world.events), *early])
+    sent = send(settings, [*lines_of(world.events), *(_of_newcomer(number) for number in range(20))])
     flow = start_flow(settings, ledger)
     try:
         wait_until_received(ledger, sent, flow)
         publish_catalog(settings, load_catalog(_grown(world, tmp_path)), None, None)
         effective = settings.catalog_lead_seconds + time.time() + 2
-        for number in range(40):
-            sent += send(settings, [(number % 3, None, json.dumps(newcomer | {"id": f"n-{number}"}).encode())])
+        for number in range(20, 60):
+            sent += send(settings, [_of_newcomer(number)])
             time.sleep(0.1)
     finally:
         flow.kill()
         flow.communicate()
     with running(settings, ledger) as flow:
         time.sleep(max(0.0, effective - time.time()))
-        sent += send(settings, [(0, None, json.dumps(newcomer | {"id": "last"}).encode())])
+        sent += send(settings, [_of_newcomer(60)])
         wait_until_received(ledger, sent, flow)
-    verdicts = read_table(ledger, "events").filter(pl.col("subscription_id") == "newcomer").sort("record_time")
+    verdicts = (
+        read_table(ledger, "events").filter(pl.col("subscription_id").str.starts_with("newcomer")).sort("record_time")
+    )
     assert {*verdicts["verdict"].to_list()} == {"parked", "rated"}
     assert verdicts["verdict"][-1] == "rated"
     change = CatalogHistory(ledger).versions()[1].effective_from
@@ -203,13 +204,20 @@ def test_a_catalog_that_changes_while_the_flow_runs(world, settings, tmp_path):
     assert_same(tmp_path / "again", ledger)
 
 
+def _of_newcomer(number: int) -> Record:
+    """An event on one of three partitions, each with a newcomer of its own: which partition is read first may differ."""
+    partition = number % 3
+    return partition, None, json.dumps(event(f"n-{number}", f"newcomer-{partition}")).encode()
+
+
 def _grown(world: World, folder: Path) -> Path:
-    """The catalog of the world with another subscription, and a dearer price for all."""
+    """The catalog of the world with more subscriptions."""
     text = (world.catalog / "plan.yaml").read_text()
     grown = folder / "grown"
     grown.mkdir()
-    subscription = '{id: newcomer, product: plan@1.0.0, subscriber: joe@acme.example, start: "2026-11-01T00:00:00Z"}'
-    (grown / "plan.yaml").write_text(f"{text}  - {subscription}\n")
+    rest = 'product: plan@1.0.0, subscriber: joe@acme.example, start: "2026-11-01T00:00:00Z"'
+    newcomers = "".join(f"  - {{id: newcomer-{number}, {rest}}}\n" for number in range(3))
+    (grown / "plan.yaml").write_text(text + newcomers)
     return grown
 
 
