@@ -17,7 +17,7 @@ from rating.catalog import CompiledCatalog, compile_catalog
 
 SUBSCRIPTIONS_PER_FILE = 40
 FILES = 3
-_START = '"2026-11-01T00:00:00Z"'
+_MONTH = "2026-11"
 _PRODUCT = """\
 subscribers:
   - {email: joe@acme.example, name: Joe}
@@ -58,28 +58,30 @@ class World:
         return compile_catalog(load_catalog(self.catalog))
 
 
-def make_world(folder: Path, events_per_file: int, files: int = FILES, seed: int = 5) -> World:
+def make_world(folder: Path, events_per_file: int, files: int = FILES, seed: int = 5, month: str = _MONTH) -> World:
+    """`month` is when all subscriptions begin and the events take place."""
     catalog = folder / "catalog"
     catalog.mkdir(parents=True)
-    (catalog / "plan.yaml").write_text(_PRODUCT + _subscriptions(files))
+    (catalog / "plan.yaml").write_text(_PRODUCT + _subscriptions(files, month))
     paths = []
     for number in range(files):
         path = folder / f"events-{number}.ndjson"
-        path.write_bytes(b"".join(events(number, events_per_file, seed)))
+        path.write_bytes(b"".join(events(number, events_per_file, seed, month=month)))
         paths.append(path)
     return World(catalog, tuple(paths))
 
 
-def _subscriptions(files: int) -> str:
+def _subscriptions(files: int, month: str) -> str:
+    start = f'"{month}-01T00:00:00Z"'
     rows = [
-        f"  - {{id: sub-{file}-{number}, product: plan@1.0.0, subscriber: joe@acme.example, start: {_START}}}"
+        f"  - {{id: sub-{file}-{number}, product: plan@1.0.0, subscriber: joe@acme.example, start: {start}}}"
         for file in range(files)
         for number in range(SUBSCRIPTIONS_PER_FILE)
     ]
     return "subscriptions:\n" + "\n".join(rows) + "\n"
 
 
-def events(file: int, count: int, seed: int, first: int = 0) -> list[bytes]:
+def events(file: int, count: int, seed: int, first: int = 0, month: str = _MONTH) -> list[bytes]:
     """Lines of a file: most are good; some repeat, break, name nobody, or name only a credential met before."""
     rng = random.Random(f"{seed}-{file}")
     lines: list[bytes] = []
@@ -90,13 +92,13 @@ def events(file: int, count: int, seed: int, first: int = 0) -> list[bytes]:
         elif kind < 0.04:
             lines.append(b'{"id": "broken-%d", "source": \n' % number)
         else:
-            lines.append(json.dumps(_event(rng, file, number, kind)).encode() + b"\n")
+            lines.append(json.dumps(_event(rng, file, number, kind, month)).encode() + b"\n")
     return lines
 
 
-def _event(rng: random.Random, file: int, number: int, kind: float) -> dict:
+def _event(rng: random.Random, file: int, number: int, kind: float, month: str) -> dict:
     owner = rng.randrange(SUBSCRIPTIONS_PER_FILE)
-    event = {"id": f"e-{file}-{number}", "source": "api", "time": f"2026-11-{2 + number // 20_000:02d}T10:00:00Z"}
+    event = {"id": f"e-{file}-{number}", "source": "api", "time": f"{month}-{2 + number // 20_000:02d}T10:00:00Z"}
     if kind < 0.05:
         event["subscription"] = f"nobody-{number}"
     elif kind < 0.10:
