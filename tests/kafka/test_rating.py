@@ -205,7 +205,7 @@ def test_a_catalog_that_changes_while_the_flow_runs(world, settings, tmp_path):
 
 
 def _of_newcomer(number: int) -> Record:
-    """An event on one of three partitions, each with a newcomer of its own: which partition is read first may differ."""
+    """An event on one of three partitions, each with a newcomer of its own: which one is read first may differ."""
     partition = number % 3
     return partition, None, json.dumps(event(f"n-{number}", f"newcomer-{partition}")).encode()
 
