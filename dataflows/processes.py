@@ -30,6 +30,7 @@ LOOKS_PER_SECOND = 20
 SENTENCE_EXIT = 65
 UNMENDABLE_EXIT = 66
 STOP = b"s"
+PROGRAM = "dataflows.process"
 KILLED = "a rating process was killed; the next run goes on from the last commit"
 
 
@@ -90,11 +91,11 @@ def run_processes(plan: RatingPlan, catalog_path: Path, lock: int, on_look: Call
 class Child:
     """One process of the flow; what it writes is kept back, as most of it is the engine's noise."""
 
-    def __init__(self, task: Task, lock: int) -> None:
+    def __init__(self, task: Task, lock: int, program: str) -> None:
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (`forget` closes it)
         root = str(Path(__file__).resolve().parents[1])
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "dataflows.process"],
+            [sys.executable, "-m", program],
             stdin=subprocess.PIPE,
             stdout=self._said,
             stderr=self._said,
@@ -139,13 +140,13 @@ class Child:
 
 
 class Children:
-    """The processes of one run."""
+    """The processes of one run; `program` is the module that each of them runs."""
 
-    def __init__(self, tasks: Iterable[Task], lock: int) -> None:
+    def __init__(self, tasks: Iterable[Task], lock: int, program: str = PROGRAM) -> None:
         self._children: list[Child] = []
         try:
             for task in tasks:
-                self._children.append(Child(task, lock))
+                self._children.append(Child(task, lock, program))
         except BaseException:
             self.end()
             raise

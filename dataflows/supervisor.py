@@ -16,7 +16,7 @@ from dataflows.connectors.topic import topic_input
 from dataflows.errors import RatemillError, UnmendableError
 from dataflows.ledger.folder import LedgerFolder, locked, open_folder
 from dataflows.preparation import prepare
-from dataflows.processes import LOOKS_PER_SECOND, SENTENCE_EXIT, UNMENDABLE_EXIT, Children, tasks_of
+from dataflows.processes import LOOKS_PER_SECOND, PROGRAM, SENTENCE_EXIT, UNMENDABLE_EXIT, Children, tasks_of
 from dataflows.settings import Settings
 
 _SECONDS_TO_STOP = 30
@@ -47,13 +47,17 @@ class Condition:
 
 @dataclass(slots=True)
 class Supervisor:
-    """`remark` is told, in sentences, what a person should know; `on_look` is called some times a second."""
+    """`remark` is told, in sentences, what a person should know; `on_look` is called some times a second.
+
+    `program` is the module that each process runs.
+    """
 
     folder: LedgerFolder
     settings: Settings
     accept_loss: bool = False
     remark: Callable[[str], None] = lambda sentence: None
     on_look: Callable[[], None] = lambda: None
+    program: str = PROGRAM
     stopping: threading.Event = field(default_factory=threading.Event)
     condition: Condition = field(default_factory=Condition)
     _failures_in_a_row: int = 0
@@ -61,7 +65,7 @@ class Supervisor:
     _commits: int = 0
 
     def run(self) -> None:
-        """Run until `stopping` is set, and publish all that is committed; RatemillError for what no restart can mend."""
+        """Run until `stopping` is set, and publish what is committed; RatemillError for what no restart can mend."""
         with locked(self.folder) as lock:
             first = True
             while not self.stopping.is_set():
@@ -83,7 +87,7 @@ class Supervisor:
     def _run_once(self, lock: int) -> tuple[Ending, str]:
         """Start all processes and wait for the end of the first; none of them lives afterwards."""
         given = topic_input(self.folder, self.settings, accept_loss=self.accept_loss)
-        children = Children(tasks_of(self.folder.root, self.settings, topic=given), lock)
+        children = Children(tasks_of(self.folder.root, self.settings, topic=given), lock, self.program)
         try:
             ending = self._watch(children)
             if ending is Ending.STOPPED:
