@@ -20,6 +20,7 @@ from dataflows.connectors.files import InputFile
 from dataflows.connectors.topic import TopicInput
 from dataflows.errors import RatemillError
 from dataflows.failures import SILENT
+from dataflows.metrics import process_environment
 from dataflows.preparation import is_all_read, prepare
 from dataflows.rating import RatingPlan
 from dataflows.settings import Settings
@@ -100,7 +101,11 @@ class Child:
             stdout=self._said,
             stderr=self._said,
             pass_fds=[lock],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([root, *sys.path])},
+            env={
+                **os.environ,
+                **process_environment(task.process),
+                "PYTHONPATH": os.pathsep.join([root, *sys.path]),
+            },
         )
         self._tell(msgspec.json.encode(task) + b"\n")
 

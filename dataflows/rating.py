@@ -26,12 +26,16 @@ from dataflows.items import Finished, Idle
 from dataflows.key_groups import key_group_names
 from dataflows.ledger.compaction import Housekeeping
 from dataflows.ledger.folder import LedgerFolder
+from dataflows.metrics import count_snapshot, timed
+from dataflows.metrics_table import Stage, Step
 from dataflows.preparation import FLOW, LEDGER_STEP, READ_STEP
 from dataflows.settings import Settings
 from dataflows.steps.first_sights import FirstSights
 from rating.engine import Admitted, GroupState, Rated, RatingSettings, Share, rate
 
 _LATENESS_OF_TOPICS = 24 * 3_600_000_000
+# The duplicate index forgets by the hour, and every key group that is told something must be kept anew.
+_BETWEEN_IDLE_NEWS = 3_600_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +98,20 @@ def _source(plan: RatingPlan) -> FixedPartitionedSource:
     )
 
 
-def _dealer(plan: RatingPlan) -> Callable[[Admitted | Finished | Idle], list[tuple[str, tuple[int, Share]]]]:
+def _dealer(plan: RatingPlan) -> Callable[[Admitted | Finished | Idle], list[tuple[str, tuple[int, Share | Idle]]]]:
+    """Shares go to their key groups; that a partition is idle, every key group is told, but seldom."""
     names = key_group_names(plan.settings.key_groups)
+    told: dict[int, int] = {}
 
-    def deal(item: Admitted | Finished | Idle) -> list[tuple[str, tuple[int, Share]]]:
-        return [(names[group], (group, share)) for group, share in item.shares] if isinstance(item, Admitted) else []
+    def deal(item: Admitted | Finished | Idle) -> list[tuple[str, tuple[int, Share | Idle]]]:
+        match item:
+            case Admitted():
+                return [(names[group], (group, share)) for group, share in item.shares]
+            case Idle() if item.moment - told.get(item.partition, 0) >= _BETWEEN_IDLE_NEWS:
+                told[item.partition] = item.moment
+                return [(name, (group, item)) for group, name in enumerate(names)]
+            case _:
+                return []
 
     return deal
 
@@ -125,29 +138,36 @@ class KeyGroup(StatefulBatchLogic):
             self._state = first_sights.give(loaded, self._catalog)
 
     @noted
-    def on_batch(self, values: list[tuple[int, Share]]) -> tuple[list[tuple[str, Rated]], bool]:
+    @timed(Stage.RATE)
+    def on_batch(self, values: list[tuple[int, Share | Idle]]) -> tuple[list[tuple[str, Rated]], bool]:
         outcomes = []
-        for key_group, share in values:
-            state = self._under_catalog_of(share, key_group)
-            assert state.key_group == key_group, f"{key_group} came to {state.key_group}"
-            self._state, rated = rate(state, share, self._catalog, self._settings)
+        for key_group, item in values:
+            state = self._state_of(key_group)
+            if isinstance(item, Idle):
+                state.duplicates.advance(item.partition, item.moment)
+                continue
+            self._state, rated = rate(self._moved_under(state, item.batch.catalog), item, self._catalog, self._settings)
             outcomes.append((writer_name(key_group % self._plan.settings.writers), rated))
         return outcomes, self.RETAIN
 
-    def _under_catalog_of(self, share: Share, key_group: int) -> GroupState:
-        catalog = self._catalog
-        if share.batch.catalog != catalog.digest:
-            self._catalog = self._plan.catalogs.compiled(share.batch.catalog)
-            if self._state is not None:
-                self._state = self._state.under(catalog, self._catalog)
+    def _state_of(self, key_group: int) -> GroupState:
         if self._state is None:
             self._state = self._first_sights.give(GroupState.new(key_group, self._settings.lateness), self._catalog)
+        assert self._state.key_group == key_group, f"{key_group} came to {self._state.key_group}"
         return self._state
 
+    def _moved_under(self, state: GroupState, digest: str) -> GroupState:
+        before = self._catalog
+        if digest == before.digest:
+            return state
+        self._catalog = self._plan.catalogs.compiled(digest)
+        return state.under(before, self._catalog)
+
     @noted
+    @timed(Stage.SNAPSHOT)
     def snapshot(self) -> bytes:
         assert self._state is not None, "a key group without state has had no share"
-        return self._state.snapshot(self._catalog)
+        return count_snapshot(Step.RATE, self._state.snapshot(self._catalog))
 
 
 def _sink(plan: RatingPlan) -> LedgerSink:

@@ -17,10 +17,12 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from confluent_kafka.admin import OffsetSpec
 
 from dataflows.catalogs import Catalogs
-from dataflows.connectors.kafka_client import client_settings, plain_kafka_errors
+from dataflows.connectors.kafka_client import admin_client, client_settings, plain_kafka_errors
 from dataflows.connectors.kafka_records import Records, records_of
 from dataflows.connectors.topic import Place, TopicInput, lost_records, offsets_of
 from dataflows.errors import RatemillError, UnmendableError
+from dataflows.metrics import count_read, timed
+from dataflows.metrics_table import Stage
 from dataflows.settings import Settings
 from dataflows.steps.decode import decode
 from rating.batch import DecodedBatch
@@ -29,6 +31,7 @@ from rating.resolve import NONE_YET, LaneState
 # How long a poll gathers records: batches are full under load, and few records never wait longer.
 _GATHERING_SECONDS = 0.1
 _SECONDS_BETWEEN_LOOKS = 2.0
+_SECONDS_TO_LOOK = 1.0
 _OURS = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
@@ -67,6 +70,7 @@ class TopicReader:
         self._clocks = {number: _clock(given.places.get(number)) for number in partitions}
         self._ends: dict[int, int] = {}
         self._next_look = time.monotonic() + _SECONDS_BETWEEN_LOOKS
+        self._admin = admin_client(settings)
         with plain_kafka_errors(f"reading {self._topic}"):
             self._consumer = Consumer(client_settings(settings, {**_OURS, "group.id": settings.group}))
             self._consumer.assign(
@@ -82,18 +86,20 @@ class TopicReader:
 
     def read(self) -> Poll:
         """The next records, at most a batch, gathered for a tenth of a second; empty when there are none."""
-        with plain_kafka_errors(f"reading {self._topic}"):
+        with plain_kafka_errors(f"reading {self._topic}"), timed(Stage.READ):
             messages = self._consumer.consume(self._settings.batch_records, _GATHERING_SECONDS)
         batches: list[tuple[str, DecodedBatch]] = []
         size = 0
         for partition, own in self._records(messages):
             self._ends.pop(partition, None)
-            records = records_of(own)
+            with timed(Stage.DECODE):
+                records = records_of(own)
             size += records.size
             batches += self._decoded(partition, records)
         for message in messages:
             if message.error() is not None:
                 self._heed(message)
+        count_read(size)
         return Poll(batches, size, self._look())
 
     def keep(self, next_offsets: dict[int, int]) -> None:
@@ -130,7 +136,7 @@ class TopicReader:
 
     def _what_was_lost(self, partition: int) -> str:
         place = self._consumer.position([TopicPartition(self._topic, partition)])[0].offset
-        first = offsets_of(self._settings, self._topic, [partition], OffsetSpec.earliest())[partition]
+        first = offsets_of(self._admin, self._topic, [partition], OffsetSpec.earliest())[partition]
         if first > place >= 0:
             return lost_records(self._topic, partition, place, first)
         return f"the place of {self._topic}, partition {partition}, is gone: run the same command again to see why"
@@ -143,14 +149,16 @@ class TopicReader:
         self._catalogs.wait_until_known(min(int(clocks[-1]), time.time_ns() // 1_000), self._give_up)
         for first, behind in _between_changes(clocks, self._catalogs.changes()):
             catalog = self._catalogs.compiled(self._catalogs.at(int(clocks[first])))
-            batch = decode(
-                records.values[first:behind],
-                partition,
-                records.offsets[first:behind],
-                catalog,
-                records.times[first:behind],
-            )
-            yield catalog.digest, records.with_origin(batch, first)
+            with timed(Stage.DECODE):
+                batch = decode(
+                    records.values[first:behind],
+                    partition,
+                    records.offsets[first:behind],
+                    catalog,
+                    records.times[first:behind],
+                )
+                batch = records.with_origin(batch, first)
+            yield catalog.digest, batch
 
     def _look(self) -> list[tuple[int, int, int]]:
         """Now and then, which of the partitions that were read to their end still are."""
@@ -159,7 +167,7 @@ class TopicReader:
         self._next_look = time.monotonic() + _SECONDS_BETWEEN_LOOKS
         moment = time.time_ns() // 1_000
         try:
-            behind = offsets_of(self._settings, self._topic, self._ends, OffsetSpec.latest())
+            behind = offsets_of(self._admin, self._topic, self._ends, OffsetSpec.latest(), _SECONDS_TO_LOOK)
         except RatemillError:
             # The broker is away, so nobody knows whether something stands there: progress waits.
             return []

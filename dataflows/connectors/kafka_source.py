@@ -20,6 +20,8 @@ from dataflows.connectors.resting import RestingPartition
 from dataflows.connectors.topic import Place, TopicInput, consumer_name, save_places
 from dataflows.failures import noted
 from dataflows.items import Idle
+from dataflows.metrics import count_snapshot, timed
+from dataflows.metrics_table import Stage, Step
 from dataflows.settings import Settings
 from rating.engine import Admitted, LaneState, RatingSettings, admit
 
@@ -90,6 +92,7 @@ class ConsumerPartition(StatefulSourcePartition):
         return self._next_awake
 
     @noted
+    @timed(Stage.SNAPSHOT)
     def snapshot(self) -> bytes:
         # The commit of the epoch before is certain by now, that of this one is not.
         self._reader.keep({number: place.next_offset for number, place in self._places.items()})
@@ -97,7 +100,7 @@ class ConsumerPartition(StatefulSourcePartition):
         self._places = {
             number: Place(offset, self._lanes[number].snapshot()) for number, offset in self._next_offsets.items()
         }
-        return save_places(self._places)
+        return count_snapshot(Step.READ, save_places(self._places))
 
     def close(self) -> None:
         self._thread.shutdown()
@@ -107,9 +110,9 @@ class ConsumerPartition(StatefulSourcePartition):
         source = self._source
         for digest, batch in poll.batches:
             lane = self._lanes.get(batch.partition) or LaneState.new()
-            self._lanes[batch.partition], admitted = admit(
-                lane, batch, source.catalogs.compiled(digest), source.rating_settings
-            )
+            catalog = source.catalogs.compiled(digest)
+            with timed(Stage.ADMIT):
+                self._lanes[batch.partition], admitted = admit(lane, batch, catalog, source.rating_settings)
             self._next_offsets[batch.partition] = batch.next_offset
             yield admitted
 

@@ -23,6 +23,8 @@ from dataflows.ledger.commit import LanePosition
 from dataflows.ledger.compaction import Housekeeping
 from dataflows.ledger.folder import LedgerFolder, plain_os_errors
 from dataflows.ledger.writer import LedgerWriter
+from dataflows.metrics import CommitMeter, timed
+from dataflows.metrics_table import Stage
 from rating.engine import Admitted, Rated, assemble
 from rating.resolve import NONE_YET
 from schemas.ledger import LINE_ITEMS, polars_schema
@@ -140,6 +142,7 @@ class LedgerPartition(StatefulSinkPartition):
         self._progress = progress
         self._on_progress = on_progress
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+        self._meter = CommitMeter()
         self._under_way: deque[Future[None]] = deque()
 
     @noted
@@ -151,8 +154,8 @@ class LedgerPartition(StatefulSinkPartition):
     @noted
     def snapshot(self) -> bytes:
         self._wait(0)
-        with _plain_write_errors(self._folder):
-            return self._writer.seal()
+        with _plain_write_errors(self._folder), timed(Stage.SEAL):
+            return self._meter.close(self._writer.seal())
 
     def close(self) -> None:
         self._thread.shutdown()
@@ -166,15 +169,20 @@ class LedgerPartition(StatefulSinkPartition):
         for value in values:
             if isinstance(value, Announcement):
                 self._writer.announce(value.received, value.partition, value.position, value.catalog)
+                self._meter.reach(value.partition, value.position.progress)
                 if value.settled is not None:
                     self._append(value.settled, _NO_LINES)
         rated = [value for value in values if isinstance(value, Rated)]
         for digest, shares in groupby(rated, key=lambda share: share.batch.catalog):
-            outcome = assemble(list(shares), self._catalogs.compiled(digest))
+            catalog = self._catalogs.compiled(digest)
+            with timed(Stage.PRICE):
+                outcome = assemble(list(shares), catalog)
             self._append(outcome.events, outcome.line_items)
 
     def _append(self, events: pl.DataFrame, line_items: pl.DataFrame) -> None:
-        counts = self._writer.append(events, line_items)
+        with timed(Stage.WRITE):
+            counts = self._writer.append(events, line_items)
+        self._meter.add(counts, line_items.height)
         self._progress.verdicts.update(counts)
         self._progress.line_items += line_items.height
 

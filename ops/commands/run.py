@@ -9,6 +9,7 @@ import typer
 
 from dataflows.connectors.kafka_client import check_reachable
 from dataflows.ledger.folder import open_folder
+from dataflows.metrics_server import serving
 from dataflows.supervisor import Supervisor
 from ops.arguments import LedgerOption, needed, settings_with
 from ops.ledger_views import write_views
@@ -52,7 +53,8 @@ def run(
     folder = open_folder(place, settings.key_groups, settings.writers)
     write_views(folder.root)
     supervisor = Supervisor(folder, settings, accept_loss, remark, stopping=stop_on_signals())
-    supervisor.run()
+    with serving(settings, folder, supervisor.condition):
+        supervisor.run()
 
 
 def stop_on_signals() -> Event:
