@@ -15,8 +15,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rating.compare import compare
+from rating.foreign import foreign_sources
 from rating.lint_products import product_problems, rule_problems, version_problems
-from schemas.catalog import Catalog, Product, Subscription
+from schemas.catalog import Catalog, Product, Source, Subscription
+from schemas.events import ELEMENTS_LIMIT, OWNER_ATTRIBUTES
 from schemas.problems import Path, Problem, suggestion
 
 __all__ = ["compare", "lint"]
@@ -46,6 +48,7 @@ def lint(catalog: Catalog, unusable: Collection[tuple[str, str]] = frozenset()) 
     return (
         *_duplicates(catalog),
         *_subscriber_problems(catalog, names),
+        *(problem for i, source in enumerate(catalog.sources) for problem in _source_problems(source, i)),
         *_products(catalog, names),
         *(problem for i, rule in enumerate(catalog.pricing_rules) for problem in rule_problems(rule, i)),
         *_subscription_problems(catalog, names),
@@ -96,6 +99,22 @@ def _subscriber_problems(catalog: Catalog, names: _Names) -> Iterator[Problem]:
         for place, organization in enumerate(subscriber.organizations):
             path: Path = ("subscribers", index, "organizations", place)
             yield from names.unknown("organizations", "organization", organization, path)
+
+
+def _source_problems(source: Source, index: int) -> Iterator[Problem]:
+    path: Path = ("sources", index)
+    if source.format == "cloudevents" and source.mapping:
+        yield Problem("CloudEvents have no mapping; it belongs to another format, such as kong", (*path, "mapping"))
+    for foreign in foreign_sources([source]):
+        if foreign.attributes.keys().isdisjoint(OWNER_ATTRIBUTES):
+            message = (
+                f"{source.format} records name nobody to charge; its mapping needs one of subscription, credential, "
+                "subscriber, organization"
+            )
+            yield Problem(message, (*path, "format"))
+        if len(foreign.elements) > ELEMENTS_LIMIT:
+            message = f"gives {len(foreign.elements)} elements; an event has at most {ELEMENTS_LIMIT}"
+            yield Problem(message, (*path, "mapping"))
 
 
 def _products(catalog: Catalog, names: _Names) -> Iterator[Problem]:

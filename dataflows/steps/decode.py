@@ -1,5 +1,7 @@
 """Records to a table: a fast path for all plain records of a batch, and an exact one for each that is not plain.
 
+Records of another format are translated one by one, and then take the same paths as what was sent as CloudEvents.
+
 The fast path takes a record only where its values are certain (`scan`, `values`); so what becomes of a record never
 depends on its neighbours, and a good record never pays for a bad one.
 """
@@ -7,7 +9,7 @@ depends on its neighbours, and a good record never pays for a bad one.
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import TypeVar
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,7 @@ import polars as pl
 import xxhash
 
 from dataflows.steps.exact import decode_exactly
+from dataflows.steps.formats import translated
 from dataflows.steps.lines import after_last_line
 from dataflows.steps.scan import ABSENT, BLANK, UNUSUAL, USUAL, Names, Places, Scanned, scan
 from dataflows.steps.values import (
@@ -33,6 +36,7 @@ from dataflows.steps.values import (
 )
 from rating.batch import DECODED_COLUMNS, DecodedBatch
 from rating.catalog import CompiledCatalog
+from rating.foreign import ForeignSource
 from rating.hashing import hash_pieces
 from rating.texts import Bytes
 from schemas.events import (
@@ -63,6 +67,8 @@ _ODD[ord("\n")], _ODD[ord("\\")] = 0, ESCAPE
 _NOT_ONE_LINE = b"?"
 _LINE_FEED = np.uint8(ord("\n"))
 
+_Table: TypeAlias = tuple[pl.DataFrame, dict[str, pl.Series]]
+
 
 def decode_chunk(chunk: bytes | Bytes, partition: int, first_line: int, catalog: CompiledCatalog) -> DecodedBatch:
     """Decodes whole NDJSON lines of a file; offsets are line numbers, blank lines have one but are no records.
@@ -85,7 +91,7 @@ def decode_chunk(chunk: bytes | Bytes, partition: int, first_line: int, catalog:
         scanned,
         lambda row: text[starts[row] : ends[row]].tobytes(),
         (partition, kept + first_line, first_line + lines),
-        catalog.elements,
+        catalog,
         None,
     )
 
@@ -98,13 +104,17 @@ def decode(
     record_times: npt.NDArray[np.int64] | None = None,
 ) -> DecodedBatch:
     """Decodes consecutive records of a partition, given as bytes with their offsets and, from a log, their times."""
+    text, scanned = _scanned(records, catalog.elements)
+    next_offset = int(offsets[-1]) + 1 if len(offsets) else 0
+    return _batch(text, scanned, records.__getitem__, (partition, offsets, next_offset), catalog, record_times)
+
+
+def _scanned(records: Sequence[bytes], elements: tuple[str, ...]) -> tuple[Bytes, Scanned]:
     joined = b"\n".join(chain(records, [b""]))
     if joined.count(b"\n") != len(records):
         joined = b"\n".join([*(_NOT_ONE_LINE if b"\n" in record else record for record in records), b""])
     text = np.frombuffer(joined, np.uint8)
-    scanned = scan(text, _names(catalog.elements))
-    next_offset = int(offsets[-1]) + 1 if len(offsets) else 0
-    return _batch(text, scanned, records.__getitem__, (partition, offsets, next_offset), catalog.elements, record_times)
+    return text, scan(text, _names(elements))
 
 
 @lru_cache(maxsize=64)
@@ -121,22 +131,53 @@ def _batch(
     scanned: Scanned,
     record_at: Callable[[int], bytes],
     place: tuple[int, npt.NDArray[np.int64], int],
-    elements: tuple[str, ...],
+    catalog: CompiledCatalog,
     record_times: npt.NDArray[np.int64] | None,
 ) -> DecodedBatch:
     partition, offsets, next_offset = place
+    columns, texts = _table(text, scanned, record_at, catalog.elements, catalog.foreign)
+    events = columns.insert_column(0, pl.Series("offset", offsets)).select(DECODED_COLUMNS.names())
+    return DecodedBatch(partition, next_offset, events, texts, record_times)
+
+
+def _table(
+    text: Bytes,
+    scanned: Scanned,
+    record_at: Callable[[int], bytes],
+    elements: tuple[str, ...],
+    foreign: tuple[ForeignSource, ...],
+) -> _Table:
+    """One row per record: the columns of `DECODED_COLUMNS` without the offset, and the JSON texts of the elements."""
     _doubt(text, scanned)
     # What was found of a record that is not plain may be half a value.
     scanned.first[:, scanned.kinds != USUAL] = ABSENT
     columns = _columns(text, scanned)
-    texts = _element_texts(text, scanned, len(_ATTRIBUTES), elements, scanned.kinds)
+    table = columns, _element_texts(text, scanned, len(_ATTRIBUTES), elements, scanned.kinds)
     unusual = np.flatnonzero(scanned.kinds != USUAL)
+    if foreign and len(unusual):
+        rows, others = _sound_foreign(unusual, record_at, elements, foreign)
+        table = _replaced(table, others, rows)
+        unusual = np.setdiff1d(unusual, rows)
     if len(unusual):
-        exact = decode_exactly([record_at(row) for row in unusual.tolist()], elements)
-        columns = _replaced(columns, exact.columns, unusual)
-        texts = {name: _replaced(column, exact.elements[name], unusual) for name, column in texts.items()}
-    events = columns.insert_column(0, pl.Series("offset", offsets)).select(DECODED_COLUMNS.names())
-    return DecodedBatch(partition, next_offset, events, texts, record_times)
+        exact = decode_exactly([record_at(row) for row in unusual.tolist()], elements, foreign)
+        table = _replaced(table, (exact.columns, exact.elements.to_dict()), unusual)
+    return table
+
+
+def _sound_foreign(
+    rows: npt.NDArray[np.int64],
+    record_at: Callable[[int], bytes],
+    elements: tuple[str, ...],
+    foreign: tuple[ForeignSource, ...],
+) -> tuple[npt.NDArray[np.int64], _Table]:
+    """Of these rows those that a foreign source claims and that are sound events, and their table."""
+    found = [(row, one.record) for row in rows.tolist() if (one := translated(record_at(row), foreign)) is not None]
+    records = [record for _, record in found]
+    text, scanned = _scanned(records, elements)
+    columns, texts = _table(text, scanned, records.__getitem__, elements, ())
+    sound = columns["reason"].is_null()
+    kept = np.array([row for row, _ in found], np.int64)[sound.to_numpy()]
+    return kept, (columns.filter(sound), {name: column.filter(sound) for name, column in texts.items()})
 
 
 def _doubt(text: Bytes, scanned: Scanned) -> None:
@@ -228,11 +269,12 @@ def _inner_texts(column: pl.Series, names: tuple[str, ...], kinds: npt.NDArray[n
     return _element_texts(text, scanned, 0, names, kinds)
 
 
-_Column = TypeVar("_Column", pl.DataFrame, pl.Series)
-
-
-def _replaced(whole: _Column, others: _Column, rows: npt.NDArray[np.int64]) -> _Column:
-    """The whole with these rows replaced by others."""
-    order = np.arange(len(whole))
-    order[rows] = len(whole) + np.arange(len(rows))
-    return pl.concat([whole, others.select(whole.columns) if isinstance(others, pl.DataFrame) else others])[order]
+def _replaced(table: _Table, others: _Table, rows: npt.NDArray[np.int64]) -> _Table:
+    """The table with these rows replaced by others."""
+    columns, texts = table
+    order = np.arange(len(columns))
+    order[rows] = len(columns) + np.arange(len(rows))
+    return (
+        pl.concat([columns, others[0].select(columns.columns)])[order],
+        {name: pl.concat([column, others[1][name]])[order] for name, column in texts.items()},
+    )

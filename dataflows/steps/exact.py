@@ -3,16 +3,18 @@
 A record that is no event stays whole in `data`, so that nothing of it is lost.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import polars as pl
 import xxhash
 
+from dataflows.steps.formats import translated
+from dataflows.steps.members import Members, members_at
 from rating.batch import DECODED_COLUMNS
+from rating.foreign import ForeignSource
 from schemas.events import (
     EARLIEST_TIME,
     ELEMENTS_LIMIT,
@@ -27,14 +29,15 @@ from schemas.events import (
     parse_time,
 )
 
-_event = msgspec.json.Decoder(WireEvent)
+_wire_event = msgspec.json.Decoder(WireEvent)
 _any_data = msgspec.json.Decoder(dict[str, object], float_hook=str)
-_ABSENT = msgspec.Raw(b"")
 _NULL = b"null"
+_NOTHING = (b"", _NULL)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _COLUMNS = pl.Schema({name: kind for name, kind in DECODED_COLUMNS.items() if name != "offset"})
 
-_Row = dict[str, Any]
+_Row: TypeAlias = dict[str, Any]
+_Texts: TypeAlias = tuple[str | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +52,33 @@ class _NoEventError(Exception):
     """The record is no event; `examine` says why."""
 
 
-def decode_exactly(records: Sequence[bytes], elements: tuple[str, ...]) -> Exact:
-    """Decodes every record by itself. `a.b` names the member `b` of the object `a` of an event's data."""
-    rows: list[_Row] = []
-    texts: list[dict[str, str | None]] = []
-    for record in records:
-        try:
-            event = _decoded(record)
-            found = _elements(event.data, elements)
-            rows.append(_event_row(event))
-        except _NoEventError:
-            found = {}
-            rows.append(_refused_row(record, examine(record)))
-        texts.append({name: found.get(name) for name in elements})
+def decode_exactly(
+    records: Sequence[bytes], elements: tuple[str, ...], foreign: tuple[ForeignSource, ...] = ()
+) -> Exact:
+    """Decodes every record by itself. `a.b` names the member `b` of the object `a` of an event's data.
+
+    A record that one of the `foreign` sources claims is read as one of its format.
+    """
+    members = members_at(tuple(tuple(name.split(".")) for name in elements))
+    read = [_read(record, members, foreign) for record in records]
+    rows = [row for row, _ in read]
+    texts = [found or (None,) * len(elements) for _, found in read]
     schema = pl.Schema(dict.fromkeys(elements, pl.String))
     return Exact(pl.DataFrame(rows, _COLUMNS, orient="row"), pl.DataFrame(texts, schema, orient="row"))
+
+
+def _read(record: bytes, members: Members, foreign: tuple[ForeignSource, ...]) -> tuple[_Row, _Texts]:
+    translation = translated(record, foreign)
+    try:
+        return _event(record if translation is None else translation.record, members)
+    except _NoEventError:
+        refused = examine(record) if translation is None else translation.explained(examine(translation.record))
+        return _refused_row(record, refused), ()
+
+
+def _event(record: bytes, members: Members) -> tuple[_Row, _Texts]:
+    event = _decoded(record)
+    return _event_row(event), _elements(event.data, members)
 
 
 def _decoded(record: bytes) -> WireEvent:
@@ -71,7 +86,7 @@ def _decoded(record: bytes) -> WireEvent:
         raise _NoEventError
     try:
         record.decode()
-        event = _event.decode(record)
+        event = _wire_event.decode(record)
     except _UNREADABLE as error:
         raise _NoEventError from error
     stated = [getattr(event, name) for name in OWNER_ATTRIBUTES]
@@ -82,35 +97,13 @@ def _decoded(record: bytes) -> WireEvent:
     return event
 
 
-def _elements(data: msgspec.Raw, names: tuple[str, ...]) -> dict[str, str | None]:
+def _elements(data: msgspec.Raw, members: Members) -> _Texts:
     try:
         if count_elements(_any_data.decode(data)) > ELEMENTS_LIMIT:
             raise _NoEventError
-        return _members(data, names)
+        return tuple(text.decode() if text not in _NOTHING else None for text in members(data))
     except _UNREADABLE as error:
         raise _NoEventError from error
-
-
-def _members(data: Any, names: tuple[str, ...]) -> dict[str, str | None]:
-    tops = tuple(dict.fromkeys(name.partition(".")[0] for name in names))
-    decoded = _decoder(tops)(data)
-    texts: dict[str, str | None] = {}
-    for index, top in enumerate(tops):
-        raw = bytes(getattr(decoded, f"f{index}")).strip()
-        inner = tuple(name.partition(".")[2] for name in names if name.startswith(f"{top}."))
-        if inner and raw.startswith(b"{"):
-            texts |= {f"{top}.{name}": text for name, text in _members(raw, inner).items()}
-        if raw and raw != _NULL:
-            texts[top] = raw.decode()
-    return texts
-
-
-@lru_cache(maxsize=64)
-def _decoder(names: tuple[str, ...]) -> Callable[[Any], Any]:
-    """A decoder of one object into a struct with only the fields `f0, f1, ...`, which are these members."""
-    fields = [(f"f{index}", msgspec.Raw, _ABSENT) for index in range(len(names))]
-    rename = {f"f{index}": name for index, name in enumerate(names)}
-    return msgspec.json.Decoder(msgspec.defstruct("Elements", fields, gc=False, rename=rename)).decode
 
 
 def _event_row(event: WireEvent) -> _Row:

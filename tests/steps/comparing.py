@@ -13,10 +13,12 @@ from dataflows.steps.decode import decode, decode_chunk
 from dataflows.steps.exact import decode_exactly
 from rating.batch import DECODED_COLUMNS, DecodedBatch
 from rating.catalog import CompiledCatalog, compile_catalog
+from rating.foreign import ForeignSource
 from tests.tidy.source import ROOT
 
 Row = dict[str, Any]
 Names = tuple[str, ...]
+Foreign = tuple[ForeignSource, ...]
 
 # What a catalog may ask for: nothing, flat and nested elements, and an object together with what it holds.
 ELEMENTS: tuple[Names, ...] = (
@@ -32,9 +34,9 @@ SIMPLE = b'{"id":"1","source":"s","subject":"x","time":"2026-11-20T10:00:00Z","d
 
 
 @cache
-def catalog_for(elements: Names) -> CompiledCatalog:
-    """A catalog that asks for these elements."""
-    return replace(_demo(), elements=elements)
+def catalog_for(elements: Names, foreign: Foreign = ()) -> CompiledCatalog:
+    """A catalog that asks for these elements, and has these sources of other formats."""
+    return replace(_demo(), elements=elements, foreign=foreign)
 
 
 @cache
@@ -42,14 +44,14 @@ def _demo() -> CompiledCatalog:
     return compile_catalog(load_catalog(ROOT / "ops" / "catalogs" / "demo"))
 
 
-def decoded(records: Sequence[bytes], elements: Names = ELEMENTS[0]) -> DecodedBatch:
+def decoded(records: Sequence[bytes], elements: Names = ELEMENTS[0], foreign: Foreign = ()) -> DecodedBatch:
     """All records at once, as from a log."""
-    return decode(records, PARTITION, np.arange(len(records), dtype=np.int64), catalog_for(elements))
+    return decode(records, PARTITION, np.arange(len(records), dtype=np.int64), catalog_for(elements, foreign))
 
 
-def decoded_chunk(chunk: bytes, elements: Names = ELEMENTS[0], first: int = 0) -> DecodedBatch:
+def decoded_chunk(chunk: bytes, elements: Names = ELEMENTS[0], first: int = 0, foreign: Foreign = ()) -> DecodedBatch:
     """All lines at once, as from a file."""
-    return decode_chunk(chunk, PARTITION, first, catalog_for(elements))
+    return decode_chunk(chunk, PARTITION, first, catalog_for(elements, foreign))
 
 
 def lines_of(chunk: bytes) -> list[bytes]:
@@ -61,26 +63,27 @@ def is_blank(line: bytes) -> bool:
     return not line.strip(b" \t\r")
 
 
-def check(records: Sequence[bytes], elements: Names = ELEMENTS[0]) -> list[str | None]:
+def check(records: Sequence[bytes], elements: Names = ELEMENTS[0], foreign: Foreign = ()) -> list[str | None]:
     """Why records are no events; fails where a batch gives something else than each record alone."""
-    wanted = [_row_alone(record, elements) for record in records]
-    _compare(records, wanted, decoded(records, elements))
+    wanted = [row_alone(record, elements, foreign) for record in records]
+    _compare(records, wanted, decoded(records, elements, foreign))
     return [row["reason"] for row in wanted]
 
 
-def check_chunk(chunk: bytes, elements: Names = ELEMENTS[0], first: int = 0) -> None:
+def check_chunk(chunk: bytes, elements: Names = ELEMENTS[0], first: int = 0, foreign: Foreign = ()) -> None:
     """Fails where the lines of a chunk give something else than each alone, or have other numbers."""
     lines = lines_of(chunk)
     records = {first + number: line for number, line in enumerate(lines) if not is_blank(line)}
-    batch = decoded_chunk(chunk, elements, first)
+    batch = decoded_chunk(chunk, elements, first, foreign)
     assert batch.next_offset == first + len(lines)
     assert batch.events["offset"].to_list() == list(records)
-    wanted = [_row_alone(record, elements) for record in records.values()]
+    wanted = [row_alone(record, elements, foreign) for record in records.values()]
     _compare(list(records.values()), wanted, batch)
 
 
-def _row_alone(record: bytes, elements: Names) -> Row:
-    exact = decode_exactly([record], elements)
+def row_alone(record: bytes, elements: Names, foreign: Foreign = ()) -> Row:
+    """What the exact decoder makes of a record, with its elements."""
+    exact = decode_exactly([record], elements, foreign)
     return exact.columns.row(0, named=True) | {"elements": exact.elements.row(0, named=True) if elements else {}}
 
 

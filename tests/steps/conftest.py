@@ -1,6 +1,7 @@
 """A look at which path records take."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -14,9 +15,9 @@ class Path:
     def __init__(self) -> None:
         self.records = 0
 
-    def __call__(self, records: Sequence[bytes], elements: tuple[str, ...]) -> Exact:
+    def __call__(self, records: Sequence[bytes], *others: Any) -> Exact:
         self.records += len(records)
-        return decode_exactly(records, elements)
+        return decode_exactly(records, *others)
 
 
 @pytest.fixture
