@@ -14,7 +14,14 @@ import msgspec
 
 from dataflows.catalog_entries import canonical, catalog_of, content_digest, entries_of
 from dataflows.catalog_versions import SURE_AHEAD
-from dataflows.connectors.catalog_topic import VERSION_KEY, VersionRecord, check_catalog_topic, damaged, read_published
+from dataflows.connectors.catalog_topic import (
+    VERSION_KEY,
+    VersionRecord,
+    check_catalog_topic,
+    damaged,
+    read_published,
+    wait_until_visible,
+)
 from dataflows.connectors.catalog_transaction import begin_publishing
 from dataflows.connectors.kafka_client import plain_kafka_errors
 from dataflows.errors import RatemillError
@@ -75,8 +82,9 @@ def publish_catalog(
         made = _version(settings, before, digest, entries, effective_from)
         transaction.produce(VERSION_KEY, msgspec.json.encode(made), _PARTITION)
         transaction.commit()
+        is_seen = wait_until_visible(settings, transaction.last_offset)
     removed = sum(value is None for value in changes.values())
-    is_late = now() + SURE_AHEAD > made.effective_from
+    is_late = not is_seen or now() + SURE_AHEAD > made.effective_from
     return Publication(made, True, len(changes) - removed, removed, is_late)
 
 

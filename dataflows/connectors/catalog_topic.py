@@ -10,6 +10,7 @@ compacted, entries of a later version may already have taken the place of earlie
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -34,6 +35,7 @@ VERSION_KEY = "version"
 _PARTITION = 0
 _SECONDS_OF_SILENCE = 30
 _SECONDS_PER_POLL = 0.2
+_SECONDS_PER_LOOK = 0.02
 _RECORDS_PER_POLL = 10_000
 _READING = {
     "enable.auto.commit": False,
@@ -116,8 +118,7 @@ class CatalogReader:
         self._place = TopicPartition(self.topic, _PARTITION)
         self._read_to = 0
         self._heard = time.monotonic()
-        # A consumer must name a group, though it never joins it.
-        self._consumer = Consumer(client_settings(settings, {**_READING, "group.id": "ratemill-catalog"}))
+        self._consumer = _consumer(settings)
         self._consumer.assign([TopicPartition(self.topic, _PARTITION, OFFSET_BEGINNING)])
 
     def __enter__(self) -> Self:
@@ -168,6 +169,28 @@ def read_published(settings: Settings) -> PublishedState:
         if reader.silence() > _SECONDS_OF_SILENCE:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"nothing came for {_SECONDS_OF_SILENCE} s"))
     return reader.state
+
+
+def wait_until_visible(settings: Settings, offset: int) -> bool:
+    """Wait until readers see the committed record at an offset, which Kafka shows a moment later; whether they do."""
+    place = TopicPartition(topic_name(settings, CATALOG_TOPIC), _PARTITION)
+    deadline = time.monotonic() + _SECONDS_OF_SILENCE
+    consumer = _consumer(settings)
+    try:
+        while time.monotonic() < deadline:
+            # A broker that goes away now does not undo what is committed.
+            with suppress(KafkaException):
+                if consumer.get_watermark_offsets(place, timeout=SECONDS_TO_ANSWER)[1] > offset:
+                    return True
+            time.sleep(_SECONDS_PER_LOOK)
+        return False
+    finally:
+        consumer.close()
+
+
+def _consumer(settings: Settings) -> Consumer:
+    # A consumer must name a group, though it never joins it.
+    return Consumer(client_settings(settings, {**_READING, "group.id": "ratemill-catalog"}))
 
 
 def damaged(topic: str) -> UnmendableError:

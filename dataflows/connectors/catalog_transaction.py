@@ -50,13 +50,14 @@ def begin_publishing(settings: Settings, topic: str) -> Iterator["Transaction"]:
 
 
 class Transaction:
-    """Records for one topic, under way until `commit`."""
+    """Records for one partition, under way until `commit`; `last_offset` is where the last one that arrived stands."""
 
     def __init__(self, producer: Producer, topic: str) -> None:
         self._producer = producer
         self._topic = topic
         self._refused: list[KafkaError] = []
         self._open = False
+        self.last_offset = 0
 
     def produce(self, key: str, value: bytes | None, partition: int) -> None:
         """Send a record; the first one begins the transaction."""
@@ -119,3 +120,5 @@ class Transaction:
     def _take_note(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
             self._refused.append(error)
+        else:
+            self.last_offset = message.offset() or 0
