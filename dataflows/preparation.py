@@ -13,7 +13,7 @@ from dataflows.connectors.files import InputFile, is_read_to_end
 from dataflows.connectors.ledger import writer_name
 from dataflows.errors import RatemillError
 from dataflows.failures import quiet_engine
-from dataflows.ledger.commit import WriterState
+from dataflows.ledger.commit import LanePosition, WriterState
 from dataflows.ledger.folder import LedgerFolder, plain_os_errors, take_lock
 from dataflows.ledger.publication import resume
 from dataflows.recovery import clean_store, kept_states, make_store
@@ -42,6 +42,16 @@ def is_all_read(folder: LedgerFolder, inputs: Sequence[InputFile]) -> bool:
     """Whether the prepared ledger holds every record of the inputs as they are now."""
     places = kept_states(folder.recovery, f"{FLOW}.{READ_STEP}")
     return all(is_read_to_end(file, places.get(file.name)) for file in inputs if file.path)
+
+
+def lane_progress(folder: LedgerFolder) -> dict[int, int | None]:
+    """How far each input is that goes on, in microseconds UTC as of the last commit; None where there is no time yet."""
+    kept = kept_states(folder.recovery, f"{FLOW}.{LEDGER_STEP}")
+    furthest: dict[int, LanePosition] = {}
+    for state in map(WriterState.load, kept.values()):
+        for partition, position in state.lanes.items():
+            furthest[partition] = position.after(furthest.get(partition))
+    return {partition: position.progress for partition, position in furthest.items() if not position.finished}
 
 
 def prepare_among_peers(folder: LedgerFolder) -> None:

@@ -60,21 +60,21 @@ def kept_states(folder: Path, step_id: str) -> dict[str, bytes]:
     """The last committed state of every key of a step, of a store that has been cleaned."""
     states: dict[str, tuple[int, bytes | None]] = {}
     with _reading(folder):
-        for step, key, epoch, change in _rows(folder, _SNAPSHOTS):
-            if step == step_id and (key not in states or epoch > states[key][0]):
+        for key, epoch, change in _rows(folder, _SNAPSHOTS, step_id):
+            if key not in states or epoch > states[key][0]:
                 states[key] = epoch, change
     return {key: pickle.loads(change) for key, (_, change) in states.items() if change is not None}
 
 
 _EXECUTIONS = "SELECT ex_num, worker_count, resume_epoch FROM exs"
 _FRONTIERS = "SELECT ex_num, worker_index, worker_frontier FROM fronts"
-_SNAPSHOTS = "SELECT step_id, state_key, snap_epoch, ser_change FROM snaps"
+_SNAPSHOTS = "SELECT state_key, snap_epoch, ser_change FROM snaps WHERE step_id = ?"
 
 
-def _rows(folder: Path, query: str) -> Iterator[tuple]:
+def _rows(folder: Path, query: str, *values: str) -> Iterator[tuple]:
     for path in _partitions(folder):
         with closing(sqlite3.connect(path)) as store:
-            yield from store.execute(query)
+            yield from store.execute(query, values)
 
 
 def _partitions(folder: Path) -> list[Path]:

@@ -137,12 +137,21 @@ def _checks(identity: Wide) -> npt.NDArray[np.uint32]:
     return (identity[:, 0] >> np.uint64(32)).astype(np.uint32)
 
 
+def reach_of(lateness: int) -> int:
+    """How far behind the clock of a record lie the sights that it may repeat, at most, in microseconds."""
+    return lateness + _bucket_length(lateness)
+
+
+def _bucket_length(lateness: int) -> int:
+    return max(_HOUR, lateness // _BUCKETS_IN_LATENESS)
+
+
 class DuplicateIndex:
     """First sights of one key group. `lateness` in microseconds bounds how far back it reaches; None: without end."""
 
     def __init__(self, lateness: int | None) -> None:
         self._lateness = lateness
-        self._bucket_length = None if lateness is None else max(_HOUR, lateness // _BUCKETS_IN_LATENESS)
+        self._bucket_length = None if lateness is None else _bucket_length(lateness)
         self._buckets: dict[int, list[_Run]] = {}
         self._filter = BloomFilter()
         self._progress: dict[int, int] = {}
@@ -219,7 +228,7 @@ class DuplicateIndex:
             bucket = self._bucket_of(events.record_time)
             for number in np.unique(bucket).tolist():
                 self._add_run(number, events.take(np.flatnonzero(bucket == number)))
-            self._forget(events)
+            self._follow(events)
         if not self._filter.add(events.identity):
             self._rebuild_filter()
 
@@ -230,12 +239,28 @@ class DuplicateIndex:
             runs.sort(key=lambda run: len(run.high), reverse=True)
             runs[-_MERGED_RUNS:] = [_Run.merged(runs[-_MERGED_RUNS:])]
 
-    def _forget(self, events: Sightings) -> None:
-        """Drops the buckets that no partition seen so far can reach any more: the one furthest behind decides."""
+    def advance(self, partition: int, moment: int) -> None:
+        """Nothing comes on a partition before a moment (microseconds UTC) any more, so that silence holds back nothing.
+
+        A partition that never brought anything holds back nothing anyway.
+        """
+        if self._lateness is not None and partition in self._progress:
+            self._progress[partition] = max(moment, self._progress[partition])
+            self._forget()
+
+    def know_nothing_before(self, moment: int) -> None:
+        """Sights before a moment (microseconds UTC) were left out: whatever may repeat them is beyond reach."""
+        self._floor = max(moment, self._floor or moment)
+
+    def _follow(self, events: Sightings) -> None:
         partitions = events.position >> _PARTITION_SHIFT
         for partition in np.unique(partitions).tolist():
             latest = int(events.record_time[partitions == partition].max())
             self._progress[partition] = max(latest, self._progress.get(partition, latest))
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drops the buckets that no partition seen so far can reach any more: the one furthest behind decides."""
         furthest_behind = np.array([min(self._progress.values())])
         for bucket in [number for number in self._buckets if not self._reaches(number, furthest_behind)[0]]:
             del self._buckets[bucket]

@@ -8,9 +8,16 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from dataflows.connectors.kafka_client import admin_client, answer, describe_topic, plain_kafka_errors, topic_name
+from dataflows.connectors.kafka_client import (
+    SECONDS_TO_ANSWER,
+    admin_client,
+    answer,
+    describe_topic,
+    plain_kafka_errors,
+    topic_name,
+)
 from dataflows.errors import UnmendableError
 from dataflows.ledger.folder import LedgerFolder, plain_os_errors, replace_file
 from dataflows.preparation import FLOW, READ_STEP
@@ -143,8 +150,9 @@ def _newest(kept: Iterable[bytes]) -> dict[int, Place]:
 def _places_that_exist(
     settings: Settings, topic: str, places: Mapping[int, Place], accept_loss: bool
 ) -> dict[int, Place]:
-    first = offsets_of(settings, topic, places, OffsetSpec.earliest())
-    behind = offsets_of(settings, topic, places, OffsetSpec.latest())
+    admin = admin_client(settings)
+    first = offsets_of(admin, topic, places, OffsetSpec.earliest())
+    behind = offsets_of(admin, topic, places, OffsetSpec.latest())
     kept = dict(places)
     for partition, place in places.items():
         if place.next_offset > behind[partition]:
@@ -169,12 +177,13 @@ def lost_records(topic: str, partition: int, next_offset: int, first_offset: int
     )
 
 
-def offsets_of(settings: Settings, topic: str, partitions: Iterable[int], which: OffsetSpec) -> dict[int, int]:
+def offsets_of(
+    admin: AdminClient, topic: str, partitions: Iterable[int], which: OffsetSpec, seconds: float = SECONDS_TO_ANSWER
+) -> dict[int, int]:
     """The offset of the first record, or the one behind the last, of these partitions, asked of the broker."""
     asked = {TopicPartition(topic, partition): which for partition in partitions}
     if not asked:
         return {}
-    admin = admin_client(settings)
     with plain_kafka_errors(f"asking for the offsets of {topic}"):
         answers = admin.list_offsets(asked)
-        return {place.partition: answer(admin, offset).offset for place, offset in answers.items()}
+        return {place.partition: answer(admin, offset, seconds).offset for place, offset in answers.items()}

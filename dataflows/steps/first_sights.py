@@ -1,7 +1,7 @@
 """The duplicate index of every key group, rebuilt from the ledger once per process when a flow starts.
 
-The rule: what stands in the ledger is what has been seen. Files are read group of rows by group of rows, so the memory
-needed is that of the index, not of the ledger.
+The rule: what stands in the ledger, as far back as the lateness reaches, is what has been seen. Files are read group of
+rows by group of rows, and groups that are too old not at all, so memory and time are those of the index.
 """
 
 from collections.abc import Iterator
@@ -14,9 +14,13 @@ import pyarrow.parquet as pq
 
 from dataflows.ledger.folder import LedgerFolder
 from dataflows.ledger.published import live_files
+from dataflows.moments import datetime_of
+from dataflows.preparation import lane_progress
 from rating.batch import key_group_of
 from rating.catalog import CompiledCatalog
+from rating.dedupe import reach_of
 from rating.engine import GroupState, RatingSettings
+from schemas.ledger import EVENTS
 
 _COLUMNS = ["partition", "offset", "record_time", "source", "event_id", "subscription_id", "verdict"]
 _SEEN = ["rated", "exempt", "trial", "blocked"]
@@ -30,6 +34,7 @@ class FirstSights:
     folder: LedgerFolder
     settings: RatingSettings
     _groups: dict[int, GroupState] | None = None
+    _horizon: int | None = None
     _lock: Lock = field(default_factory=Lock)
 
     def give(self, state: GroupState, catalog: CompiledCatalog) -> GroupState:
@@ -41,9 +46,12 @@ class FirstSights:
             remembered = self._groups.pop(state.key_group, None)
         if remembered is not None:
             state.duplicates = remembered.duplicates
+        if self._horizon is not None:
+            state.duplicates.know_nothing_before(self._horizon)
         return state
 
     def _read(self, catalog: CompiledCatalog) -> dict[int, GroupState]:
+        self._horizon = self._find_horizon()
         groups: dict[int, GroupState] = {}
         for events in self._events():
             numbers = _key_groups(events["subscription_id"], catalog, self.settings.key_groups)
@@ -53,13 +61,28 @@ class FirstSights:
                 groups[group].remember(share)
         return groups
 
+    def _find_horizon(self) -> int | None:
+        """The moment (microseconds UTC) before which nothing counts for any input any more; None if all may count."""
+        moments = lane_progress(self.folder)
+        if self.settings.lateness is None or not moments or None in moments.values():
+            return None
+        return min(moment for moment in moments.values() if moment is not None) - reach_of(self.settings.lateness)
+
     def _events(self) -> Iterator[pl.DataFrame]:
         for path in live_files(self.folder.root, "events"):
             with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(_ROWS_AT_ONCE, columns=_COLUMNS, use_threads=False):
+                groups = [row for row in range(file.num_row_groups) if self._may_count(file.metadata.row_group(row))]
+                for batch in file.iter_batches(_ROWS_AT_ONCE, groups, columns=_COLUMNS, use_threads=False):
                     yield pl.DataFrame(pl.from_arrow(batch)).filter(
                         pl.col("verdict").is_in(_SEEN) & pl.col("subscription_id").is_not_null()
                     )
+
+    def _may_count(self, group: pq.RowGroupMetaData) -> bool:
+        if self._horizon is None:
+            return True
+        times = group.column(EVENTS.names.index("record_time")).statistics
+        # Without statistics it was written by an earlier version.
+        return times is None or times.max is None or times.max >= datetime_of(self._horizon)
 
 
 def _key_groups(subscriptions: pl.Series, catalog: CompiledCatalog, key_groups: int) -> pl.Series:

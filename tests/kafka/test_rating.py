@@ -19,6 +19,8 @@ from dataflows.ledger.folder import open_folder
 from dataflows.ledger.published import read_table
 from dataflows.recovery import make_store
 from dataflows.settings import Settings
+from dataflows.steps.first_sights import FirstSights
+from rating.engine import GroupState, RatingSettings
 from tests.flow.runs import finish
 from tests.flow.world import World, assert_conserved, ledger_rows, make_world
 from tests.kafka.flows import (
@@ -219,6 +221,38 @@ def _grown(world: World, folder: Path) -> Path:
     newcomers = "".join(f"  - {{id: newcomer-{number}, {rest}}}\n" for number in range(3))
     (grown / "plan.yaml").write_text(text + newcomers)
     return grown
+
+
+def test_a_restart_looks_back_as_far_as_the_lateness_reaches(world, settings, tmp_path):
+    """One event a minute over five hours; every commit keeps files of its own."""
+    settings = settings.model_copy(update={"lateness_hours": 2, "batch_records": 20, "merge_files": 10_000})
+    make_topics(settings, world.catalog)
+    began = int(time.time() * 1000) - 300 * 60_000
+    producer = Producer(client_settings(settings, {}))
+    topic = topic_name(settings, "metering.events")
+
+    def produce(minute: int, at: int) -> None:
+        value = json.dumps(event(f"m-{minute}", "sub-0-1")).encode()
+        producer.produce(topic, value, partition=0, timestamp=began + at * 60_000)
+
+    for minute in range(300):
+        produce(minute, minute)
+    assert producer.flush(30) == 0
+    ledger = tmp_path / "ledger"
+    with running(settings, ledger) as flow:
+        wait_until_received(ledger, 300, flow)
+        wait_for(lambda: progress(ledger) == 0.0 or progress(ledger) > began / 1000 + 299 * 60, flow)
+    lateness, catalog = settings.lateness_us, world.compiled()
+    sights = FirstSights(open_folder(ledger, 16, 2), RatingSettings(16, lateness))
+    seen = sum(len(sights.give(GroupState.new(group, lateness), catalog).duplicates) for group in range(16))
+    assert 120 <= seen < 260
+    produce(300 - 60, 299)
+    produce(300, 299)
+    assert producer.flush(30) == 0
+    with running(settings, ledger) as flow:
+        wait_until_received(ledger, 302, flow)
+    verdicts = read_table(ledger, "events").sort("offset")["verdict"].to_list()
+    assert verdicts[-2:] == ["duplicate", "rated"]
 
 
 def test_bytewax_own_command(world, settings, tmp_path):
