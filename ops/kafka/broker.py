@@ -10,6 +10,7 @@ import base64
 import fcntl
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -212,11 +213,12 @@ class Broker:
             time.sleep(_SECONDS_BETWEEN_LOOKS)
 
     def _last_words(self) -> str:
-        """The last error that the broker wrote, or the last line."""
+        """The exception that the broker wrote last, else its last error, else its last line."""
         files = [self.folder / "output.txt", self.folder / "server.log"]
         lines = [line for file in files if file.exists() for line in file.read_text(errors="replace").splitlines()]
-        errors = [line for line in lines if " ERROR " in line or " FATAL " in line]
-        return (errors or lines or ["it wrote nothing"])[-1]
+        exceptions = [line for line in lines if re.match(r"(Caused by: )?[\w.$]+(Exception|Error): ", line)]
+        errors = [line for line in lines if " ERROR " in line]
+        return (exceptions or errors or lines or ["it wrote nothing"])[-1]
 
 
 def free_port() -> int:

@@ -11,6 +11,7 @@ import pytest
 
 from ops.kafka.broker import Broker
 from ops.kafka.installation import NotInstalledError, find_jars, find_java
+from tests.conftest import NO_BROKER
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +23,7 @@ def broker():
     except NotInstalledError as missing:
         if os.environ.get("CI"):
             raise
-        pytest.skip(f"no broker: {missing}")
+        pytest.skip(NO_BROKER + str(missing))
     with Broker() as broker:
         yield broker
 
