@@ -188,6 +188,8 @@ class _Sender:
                         self._producer.poll(_SECONDS_TO_WAIT)
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                    # What ended the producer waits to be heard.
+                    self._producer.poll(_SECONDS_TO_WAIT)
                     raise
                 self._fail(chunk, line, error.args[0])
             self.delivery.sent += 1

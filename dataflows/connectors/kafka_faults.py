@@ -86,6 +86,10 @@ class Hearing:
         told = self.most_telling(since)
         return told if told is not None and told.code() in _CREDENTIALS | _SASL | _TLS else None
 
+    def fatal(self) -> KafkaError | None:
+        """The error that ended a producer for good, which its own calls do not tell."""
+        return next((error for _, error in list(self._told.values()) if error.fatal()), None)
+
     def servers(self) -> str:
         """Where Kafka is looked for."""
         return self._kafka.get("bootstrap.servers") or self._kafka.get("metadata.broker.list") or "no address"
@@ -105,7 +109,9 @@ def kafka_fault(error: KafkaError, what: str) -> RatemillError:
 
 
 def cause_of(error: KafkaError) -> KafkaError:
-    """What was told beside a call that found nobody to answer; else the error itself."""
+    """What was told beside a call that found nobody to answer, or that came too late; else the error itself."""
+    if error.code() == KafkaError._FATAL:
+        return HEARING.fatal() or error
     return (HEARING.most_telling() or error) if error.code() in _SILENCE else error
 
 

@@ -4,7 +4,14 @@ import time
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import NewTopic
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from dataflows.connectors.kafka_client import (
     admin_client,
@@ -17,6 +24,8 @@ from dataflows.connectors.kafka_client import (
 )
 from dataflows.errors import RatemillError
 from dataflows.settings import Settings
+from ops.producing import send_files
+from ops.topics import check_topics
 from tests.kafka.secured import ANOTHER_AUTHORITY, AUTHORITY, PASSWORDS, SecuredBroker
 from tests.ops.ratemill import ratemill
 
@@ -154,6 +163,21 @@ def test_a_user_without_rights_is_told_so(secured):
     told = sentence(describe_topic, guest, "metering.events")
     assert "forbids describing the topic metering.events" in told
     assert "docs/kafka.md" in told
+
+
+def test_a_producer_without_rights_is_told_so(secured, tmp_path):
+    everybody = Settings(kafka={"bootstrap.servers": secured.bootstrap})
+    check_topics(everybody, make=True)
+    admin = admin_client(everybody)
+    allowed = AclBinding(
+        *(ResourceType.TOPIC, "*", ResourcePatternType.LITERAL, "User:guest", "*"),
+        *(AclOperation.DESCRIBE, AclPermissionType.ALLOW),
+    )
+    answer(admin, admin.create_acls([allowed])[allowed])
+    (tmp_path / "events.ndjson").write_text('{"id": "1"}\n' * 10)
+    guest = to_secured(secured, sasl_username="guest", sasl_password=PASSWORDS["guest"])
+    told = sentence(send_files, [tmp_path / "events.ndjson"], guest, None, lambda progress: None)
+    assert "forbids sending to the topic metering.events" in told
 
 
 def test_what_was_told_before_is_forgotten_with_other_settings(secured):

@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, TopicPartition
 from dataflows.settings import Settings
 from ops.producing import key_of
 from ops.topics import check_topics
-from tests.ops.ratemill import ROOT, event, ratemill
+from tests.ops.ratemill import ROOT, event, inside, ratemill
 
 ODD_LINES = [
     '{"id": "cut", "source": "api", "subscr',
@@ -28,14 +28,17 @@ ODD_LINES = [
 
 
 @pytest.fixture
-def stated(broker, topic_prefix):
-    """The environment of a command whose topics are there."""
+def stated(broker, topic_prefix, monkeypatch):
+    """The environment of a command whose topics are there; it is that of the test, too."""
     settings = Settings(kafka={"bootstrap.servers": broker.bootstrap}, topic_prefix=topic_prefix, topic_partitions=3)
     check_topics(settings, make=True)
-    return {
+    environment = {
         "RATEMILL_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap,
         "RATEMILL_TOPIC_PREFIX": topic_prefix,
     }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return environment
 
 
 def received(stated):
@@ -99,7 +102,7 @@ def test_rows_of_a_parquet_file_arrive_as_events(tmp_path, stated):
         {"id": ["p1", "p2"], "source": ["api", "api"], "credential": ["key1", None], "data": ['{"a": 1}', None]}
     )
     pq.write_table(table, tmp_path / "events.parquet")
-    ran = ratemill("produce", "--events", tmp_path / "events.parquet", **stated)
+    ran = inside("produce", "--events", tmp_path / "events.parquet")
     assert ran.code == 0, ran.err
     assert "2 events delivered to" in ran.out
     records = sorted(received(stated), key=lambda record: record.value())
@@ -130,7 +133,7 @@ def test_the_key_is_who_the_usage_belongs_to(record, key):
 def test_what_does_not_arrive_is_named_with_its_line(tmp_path, stated):
     huge = json.dumps(event("huge", data={"text": "x" * 2_000_000}))
     file = write(tmp_path / "events.ndjson", ["", *lines(3), huge, *lines(2, 3), huge])
-    ran = ratemill("produce", "--events", file, "--json", **stated)
+    ran = inside("produce", "--events", file, "--json")
     assert ran.code == 1
     assert (ran.json()["delivered"], ran.json()["failed"]) == (5, 2)
     assert [(failure["file"], failure["line"]) for failure in ran.json()["failures"]] == [
@@ -139,14 +142,14 @@ def test_what_does_not_arrive_is_named_with_its_line(tmp_path, stated):
     ]
     assert all("too large" in failure["reason"] for failure in ran.json()["failures"])
     assert len(received(stated)) == 5
-    shown = ratemill("produce", "--events", file, **stated)
+    shown = inside("produce", "--events", file)
     assert shown.code == 1
     assert "2 not delivered" in shown.out
 
 
 def test_the_pace_is_kept(tmp_path, stated):
     file = write(tmp_path / "events.ndjson", lines(300))
-    ran = ratemill("produce", "--events", file, "--rate", "150", "--json", **stated)
+    ran = inside("produce", "--events", file, "--rate", "150", "--json")
     assert ran.json()["delivered"] == 300
     assert 1.8 < float(ran.json()["seconds"]) < 10
 
@@ -154,24 +157,24 @@ def test_the_pace_is_kept(tmp_path, stated):
 def test_a_file_that_is_none_stops_all_before_anything_is_sent(tmp_path, stated):
     good = write(tmp_path / "good.ndjson", lines(3))
     for bad in (tmp_path / "missing.ndjson", tmp_path):
-        ran = ratemill("produce", "--events", good, bad, **stated)
+        ran = inside("produce", "--events", good, bad)
         assert ran.code == 1
         assert str(bad) in ran.err
         assert len(ran.err.splitlines()) == 1
     floats = tmp_path / "floats.parquet"
     pq.write_table(pa.table({"id": ["1"], "amount": [1.5]}), floats)
-    assert "column `amount` holds floats" in ratemill("produce", "--events", good, floats, **stated).err
+    assert "column `amount` holds floats" in inside("produce", "--events", good, floats).err
     assert received(stated) == []
 
 
-def test_a_topic_that_is_not_there_is_told_and_not_made(tmp_path, stated):
+def test_a_topic_that_is_not_there_is_told_and_not_made(tmp_path, stated, monkeypatch):
     file = write(tmp_path / "events.ndjson", lines(3))
-    elsewhere = stated | {"RATEMILL_TOPIC_PREFIX": "nowhere."}
+    monkeypatch.setenv("RATEMILL_TOPIC_PREFIX", "nowhere.")
     for _ in range(2):
-        ran = ratemill("produce", "--events", file, **elsewhere)
+        ran = inside("produce", "--events", file)
         assert ran.code == 1
         assert "has no topic nowhere.metering.events: make it with `ratemill topics`" in ran.err
-    assert ratemill("produce", **stated).code == 2
+    assert inside("produce").code == 2
 
 
 def start(file, rate, stated, **more):

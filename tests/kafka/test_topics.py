@@ -8,7 +8,7 @@ from confluent_kafka.admin import NewTopic
 from dataflows.connectors.kafka_client import admin_client, answer
 from dataflows.settings import Settings
 from ops.topics import PLANS, check_topics
-from tests.ops.ratemill import ratemill
+from tests.ops.ratemill import inside
 
 PARTITIONS = {"metering.events": 3, "catalog": 1, "rated.line-items": 3, "notifications": 3, "quota.verdicts": 3}
 PARTITIONS |= {"invoices": 3, "metering.rejected": 3}
@@ -16,14 +16,17 @@ COMPACTED = {"catalog", "quota.verdicts"}
 
 
 @pytest.fixture
-def run_topics(broker, topic_prefix):
+def run_topics(broker, topic_prefix, monkeypatch):
+    stated = {
+        "RATEMILL_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap,
+        "RATEMILL_TOPIC_PREFIX": topic_prefix,
+        "RATEMILL_TOPIC_PARTITIONS": "3",
+    }
+
     def run(*options, **changes):
-        stated = {
-            "RATEMILL_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap,
-            "RATEMILL_TOPIC_PREFIX": topic_prefix,
-            "RATEMILL_TOPIC_PARTITIONS": "3",
-        }
-        return ratemill("topics", *options, **stated | changes)
+        for name, value in (stated | changes).items():
+            monkeypatch.setenv(name, value)
+        return inside("topics", *options)
 
     return run
 
