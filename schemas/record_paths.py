@@ -1,7 +1,7 @@
 """Paths to the members of a JSON record, as a person writes them in a source's mapping.
 
-Members are parted by dots; one whose name holds a dot, bracket, quote or blank stands in brackets and quotes. A `$` in
-front, the record itself, may be written or left out. Places in lists have no path.
+Members are parted by dots; one whose name holds a dot, bracket, quote, blank or `$` stands in brackets and quotes. A
+`$` in front, the record itself, may be written or left out. Places in lists have no path.
 
 >>> parse_path('$.request.headers["x-api.key"]')
 ('request', 'headers', 'x-api.key')
@@ -21,7 +21,7 @@ RecordPath: TypeAlias = tuple[str, ...]
 # What a mapping may name besides elements.
 MAPPED_ATTRIBUTES = ("id", "source", "time", "subscription", "credential", "subscriber", "organization")
 
-_PLAIN = r"""[^\s.\[\]"'\\]+"""
+_PLAIN = r"""[^\s.\[\]"'\\$]+"""
 _STEP = re.compile(rf"""\.({_PLAIN})|\["([^"]+)"\]|\['([^']+)'\]""")
 _PATH = re.compile(rf"(?:{_STEP.pattern})+")
 _IN_A_LIST = re.compile(r"\[[0-9*:-]+\]")

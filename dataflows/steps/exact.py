@@ -11,7 +11,7 @@ import msgspec
 import polars as pl
 import xxhash
 
-from dataflows.steps.formats import translated
+from dataflows.steps.formats import translated, unclaimed
 from dataflows.steps.members import Members, members_at
 from rating.batch import DECODED_COLUMNS
 from rating.foreign import ForeignSource
@@ -72,7 +72,10 @@ def _read(record: bytes, members: Members, foreign: tuple[ForeignSource, ...]) -
     try:
         return _event(record if translation is None else translation.record, members)
     except _NoEventError:
-        refused = examine(record) if translation is None else translation.explained(examine(translation.record))
+        if translation is None:
+            refused = unclaimed(examine(record), foreign)
+        else:
+            refused = translation.explained(examine(translation.record))
         return _refused_row(record, refused), ()
 
 

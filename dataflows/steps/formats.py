@@ -26,6 +26,7 @@ _NUMBERS = b"-0123456789"
 _START = datetime(1970, 1, 1)  # noqa: DTZ001 (UTC, written with a Z)
 _MILLISECONDS = re.compile(rb"([0-9]{1,14})(?:\.([0-9]+))?")
 _QUOTE = b'"'
+_PLACES_TOLD = 8
 _encode = msgspec.json.Encoder().encode
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _string = msgspec.json.Decoder(str)
@@ -61,6 +62,16 @@ def translated(record: bytes, foreign: tuple[ForeignSource, ...]) -> Translated 
         return None if source is None else Translated(_translation(source).structured(record), source)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def unclaimed(refused: Refused, foreign: tuple[ForeignSource, ...]) -> Refused:
+    """The refusal of a record that none of these sources claims, with where their names were looked for."""
+    if refused.reason is not Reason.MISSING_ID or not foreign:
+        return refused
+    places = dict.fromkeys(path for source in foreign for path in source.attributes["source"])
+    told = _alternatives(tuple(places)[:_PLACES_TOLD])
+    detail = f"{refused.detail}; it is no record of another format either: no source has the name found at {told}"
+    return msgspec.structs.replace(refused, detail=detail)
 
 
 @dataclass(slots=True)

@@ -89,3 +89,12 @@ def test_a_quota_that_contradicts_the_included_usage_is_warned_of(tmp_path):
         f"b.yaml:11: warning: {GOLD}.quotas[calls].limit: the overage rate applies above 0 included transactions, not "
         'above this limit of 1000; write included: "1000" to make them agree'
     )
+
+
+def test_a_source_with_more_elements_than_an_event_may_have(tmp_path):
+    mapping = ", ".join(f"e{number}: x.e{number}" for number in range(59))
+    files = changed("a.yaml", "{id: maps,", f"{{id: maps, format: kong, mapping: {{{mapping}}},")
+    assert problems(write(tmp_path, files)) == [
+        "a.yaml:7: sources[maps].mapping: gives 65 elements; an event has at most 64"
+    ]
+    assert problems(write(tmp_path, {"a.yaml": files["a.yaml"].replace(", e58: x.e58", "")})) == []

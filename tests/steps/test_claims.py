@@ -47,7 +47,10 @@ CLAIMS = [
 def test_whose_record_it_is(kind, members, stated, name):
     found = event(changed(RECORDS[kind], **members), *stated)
     assert found["source"] == name or (name is None and found["reason"] == "missing_id")
-    assert ("format" in (found["reason_detail"] or "format")) == (name not in (None, "s"))
+    assert ("(format " in (found["reason_detail"] or "(format ")) == (name not in (None, "s"))
+    assert ("it is no record of another format" in (found["reason_detail"] or "")) == (
+        name is None and stated[0].format != "cloudevents"
+    )
 
 
 def test_events_beside_foreign_records_are_read_as_ever(one_by_one):
