@@ -1,5 +1,6 @@
 """Rating flows on a real broker, as real processes: topics made, catalogs published, records sent, flows started."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -30,6 +31,8 @@ BUSY = {
     "catalog_lead_seconds": 1,
     "metrics_port": 0,
 }
+
+_PR_SET_PDEATHSIG = 1
 
 Record = tuple[int, bytes | None, bytes]
 
@@ -102,8 +105,14 @@ def start_flow(
         stdout=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
+        preexec_fn=_die_with_parent,
         **popen,
     )
+
+
+def _die_with_parent() -> None:
+    """A test that is itself killed leaves no flow behind."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @contextmanager
