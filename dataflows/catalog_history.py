@@ -10,12 +10,10 @@ versions are added in the order of their publication, so what was rated once is 
 True
 """
 
-import fcntl
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +21,7 @@ import orjson
 from pydantic import ValidationError
 
 from dataflows.errors import RatemillError
-from dataflows.ledger.folder import plain_os_errors, sync
+from dataflows.ledger.folder import alone, plain_os_errors, sync
 from dataflows.moments import moment_text
 from schemas.catalog import Catalog
 
@@ -102,7 +100,7 @@ class CatalogHistory:
                 return None
             self.keep(version.catalog, version.digest)
             self._history.mkdir(exist_ok=True)
-            with _alone(self._history / "lock"):
+            with alone(self._history / "lock"):
                 # Another process may have been faster.
                 if not self._is_news(version):
                     return None
@@ -155,17 +153,6 @@ def _in_force(stamps: Iterable[VersionStamp]) -> list[VersionStamp]:
             applying.pop()
         applying.append(stamp)
     return applying
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold a lock file alone, among threads and processes, while the block runs; waits for it."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _create(target: Path, content: bytes) -> None:

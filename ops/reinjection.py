@@ -7,7 +7,7 @@ an event is re-injected once, however often and whenever a run is repeated.
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -66,15 +66,25 @@ class Choice:
     left: Counter[str] = field(default_factory=Counter)
 
 
-def choose(connection: duckdb.DuckDBPyConnection, ledger: Path, kind: Kind, catalog: CompiledCatalog) -> Choice:
-    """What of the events that wait can be charged with this catalog and was not re-injected before."""
+def choose(
+    connection: duckdb.DuckDBPyConnection,
+    ledger: Path,
+    kind: Kind,
+    catalog: CompiledCatalog,
+    unsettled: Callable[[dict[str, Any]], bool] = lambda row: True,
+) -> Choice:
+    """What of the events that wait can be charged with this catalog and was not re-injected before.
+
+    `unsettled` is asked, in the order of positions, for what else must hold of a row.
+    """
     taken = set(_origins(ledger, kind))
     found = {str(name): str(home) for name, home in ask(connection, _DISCOVERED).rows}
     discovered = {name: home for name, home in found.items() if name not in catalog.credential_rows}
     choice = Choice()
     lane = LaneState.new()
     for rows in ask_in_batches(connection, _WAITING, [kind], _BATCH):
-        events = [_waiting(row, discovered) for row in rows if (row["partition"], row["offset"]) not in taken]
+        open_rows = (row for row in rows if (row["partition"], row["offset"]) not in taken and unsettled(row))
+        events = [_waiting(row, discovered) for row in open_rows]
         lane = _choose_from(events, lane, catalog, choice)
     return choice
 

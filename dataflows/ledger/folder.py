@@ -147,6 +147,17 @@ def take_lock(folder: LedgerFolder, kind: int) -> int:
 
 
 @contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold a lock file alone, among threads and processes, while the block runs; waits for it."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
 def plain_os_errors(what: str) -> Iterator[None]:
     """Turn what the operating system refuses into a sentence that begins with `what`."""
     try:

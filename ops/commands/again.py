@@ -1,6 +1,6 @@
 """What `backfill` and `reinject` share: the flow is run as `rate` runs it, and the report is shown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -56,8 +56,13 @@ def _show(report: Report, kind: Kind) -> None:
     if report.amounts:
         rows = [[row[name] for name in _AMOUNT_COLUMNS] for row in report.amounts]
         print_table(_AMOUNT_COLUMNS, rows, "Charged" if report.applied else "Would be charged")
-    if report.left:
-        reasons = ", ".join(f"{number:,} {reason}" for reason, number in report.left.items())
-        say(f"{sum(report.left.values()):,} go on waiting: {reasons}.")
+    show_left(report.left)
     if report.events and not report.applied:
         say("This was a dry run and changed nothing; --apply does it.")
+
+
+def show_left(left: Mapping[str, int]) -> None:
+    """Why how many events go on waiting."""
+    if left:
+        reasons = ", ".join(f"{number:,} {reason}" for reason, number in left.items())
+        say(f"{sum(left.values()):,} go on waiting: {reasons}.")
