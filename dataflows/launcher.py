@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bytewax._bytewax import cluster_main
-from bytewax.recovery import RecoveryConfig
 
 from dataflows.connectors.files import register_inputs
 from dataflows.connectors.topic import TopicInput
@@ -22,6 +21,7 @@ from dataflows.plans import plan_of_files
 from dataflows.preparation import prepare
 from dataflows.processes import run_processes
 from dataflows.rating import RatingPlan, build_flow
+from dataflows.recovery import used_by_engine
 from dataflows.settings import Settings
 from rating.catalog import CompiledCatalog
 from schemas.verdicts import VERDICT_LABELS
@@ -89,13 +89,14 @@ def run_rating(
 
 def run_here(plan: RatingPlan) -> None:
     """Run the flow in this process to the end of its inputs."""
-    with quiet_engine(plan.folder):
+    flow = build_flow(plan)
+    with quiet_engine(plan.folder), used_by_engine(plan.folder.recovery) as recovery:
         cluster_main(
-            build_flow(plan),
+            flow,
             [],
             0,
             epoch_interval=plan.settings.epoch,
-            recovery_config=RecoveryConfig(str(plan.folder.recovery)),
+            recovery_config=recovery,
             worker_count_per_proc=plan.settings.workers,
         )
 

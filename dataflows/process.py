@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 from bytewax._bytewax import cluster_main
-from bytewax.recovery import RecoveryConfig
 
 from dataflows.connectors.catalog_folder import load_catalog
 from dataflows.errors import RatemillError, UnmendableError
@@ -17,6 +16,7 @@ from dataflows.ledger.folder import open_folder
 from dataflows.plans import plan_of_files, plan_of_topic
 from dataflows.processes import SENTENCE_EXIT, STOP, UNMENDABLE_EXIT, Task
 from dataflows.rating import RatingPlan, build_flow
+from dataflows.recovery import used_by_engine
 from dataflows.settings import Settings
 from rating.catalog import compile_catalog
 
@@ -45,13 +45,14 @@ def _first_line() -> bytes:
 
 def _run(task: Task, stopping: threading.Event) -> None:
     plan = _plan(task, stopping)
-    with plain_failures(plan.folder):
+    flow = build_flow(plan)
+    with plain_failures(plan.folder), used_by_engine(plan.folder.recovery) as recovery:
         cluster_main(
-            build_flow(plan),
+            flow,
             task.addresses,
             task.process,
             epoch_interval=plan.settings.epoch,
-            recovery_config=RecoveryConfig(str(plan.folder.recovery)),
+            recovery_config=recovery,
             worker_count_per_proc=plan.settings.workers,
         )
 

@@ -4,6 +4,9 @@ Bytewax 0.21.1 leaves such snapshots in its store and a later resume loads them,
 events: those are counted twice. The rule: before a flow starts, with all its processes stopped, every snapshot of the
 resume epoch or later goes. See docs/decisions/0011-recovery-cleaning.md.
 
+While the engine of a process has the store open, nothing else in that process may open it: closing a second connection
+would take the locks of the first one away, and its journal with all commits that are to come.
+
 Owns: the resume epoch as Bytewax computes it, the cleaning, and reading kept states. Only the SQLite files of version
 0.21.1 are known to this module, which is why that version is pinned.
 """
@@ -15,13 +18,14 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from bytewax.recovery import init_db_dir
+from bytewax.recovery import RecoveryConfig, init_db_dir
 
 from dataflows.errors import RatemillError
 from dataflows.ledger.folder import sync
 
 # One per host: each further one costs fsyncs in every epoch and wins nothing.
 _RECOVERY_PARTITIONS = 1
+_open_in_engine: set[Path] = set()
 
 
 def make_store(folder: Path) -> None:
@@ -41,6 +45,16 @@ def clean_store(folder: Path) -> int:
     with _reading(folder):
         epoch = resume_epoch(folder)
         return sum(_remove_from(path, epoch) for path in _partitions(folder))
+
+
+@contextmanager
+def used_by_engine(folder: Path) -> Iterator[RecoveryConfig]:
+    """The store as the engine takes it; it must run in the block, in which nobody else of this process may read it."""
+    _open_in_engine.add(folder)
+    try:
+        yield RecoveryConfig(str(folder))
+    finally:
+        _open_in_engine.discard(folder)
 
 
 def resume_epoch(folder: Path) -> int:
@@ -72,6 +86,7 @@ _SNAPSHOTS = "SELECT state_key, snap_epoch, ser_change FROM snaps WHERE step_id 
 
 
 def _rows(folder: Path, query: str, *values: str) -> Iterator[tuple]:
+    assert folder not in _open_in_engine, f"{folder} is read while the engine has it open"
     for path in _partitions(folder):
         with closing(sqlite3.connect(path)) as store:
             yield from store.execute(query, values)

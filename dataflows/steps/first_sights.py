@@ -29,13 +29,19 @@ _ROWS_AT_ONCE = 524_288
 
 @dataclass(slots=True)
 class FirstSights:
-    """Hands each key group its duplicate index, once; the ledger is read when the first one asks."""
+    """Hands each key group its duplicate index, once; the ledger is read when the first one asks.
+
+    Made before the engine runs, for it looks into the recovery store.
+    """
 
     folder: LedgerFolder
     settings: RatingSettings
     _groups: dict[int, GroupState] | None = None
-    _horizon: int | None = None
+    _horizon: int | None = field(init=False)
     _lock: Lock = field(default_factory=Lock)
+
+    def __post_init__(self) -> None:
+        self._horizon = self._find_horizon()
 
     def give(self, state: GroupState, catalog: CompiledCatalog) -> GroupState:
         """The state with the duplicate index of its key group; `catalog`, any version, only makes finding it faster."""
@@ -51,7 +57,6 @@ class FirstSights:
         return state
 
     def _read(self, catalog: CompiledCatalog) -> dict[int, GroupState]:
-        self._horizon = self._find_horizon()
         groups: dict[int, GroupState] = {}
         for events in self._events():
             numbers = _key_groups(events["subscription_id"], catalog, self.settings.key_groups)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from dataflows.errors import RatemillError
-from dataflows.recovery import clean_store, kept_states, make_store, resume_epoch
+from dataflows.recovery import clean_store, kept_states, make_store, resume_epoch, used_by_engine
 from tests.flow.counting import KEYS
 from tests.flow.runs import ROOT
 
@@ -108,3 +108,12 @@ def test_a_damaged_store_is_one_sentence(tmp_path):
     (store / "part-0.sqlite3").write_bytes(b"no database at all" * 100)
     with pytest.raises(RatemillError, match="cannot use the recovery store"):
         clean_store(store)
+
+
+def test_nobody_reads_the_store_while_the_engine_of_this_process_has_it_open(tmp_path):
+    """SQLite's locks are those of a process: a second connection that is closed takes them, and the journal, away."""
+    store = tmp_path / "store"
+    make_store(store)
+    with used_by_engine(store), pytest.raises(AssertionError, match="is read while the engine has it open"):
+        kept_states(store, "counting.count")
+    assert kept_states(store, "counting.count") == {}
