@@ -38,7 +38,7 @@ _USUAL_PORT = 9092
 # Below the ports that systems give to outgoing connections: a client that asks in vain while the broker is stopped must
 # not be given the broker's own port.
 _PORTS = range(20_000, 32_000)
-_SECONDS_TO_START = 90
+_SECONDS_TO_START = 180
 _SECONDS_TO_STOP = 30
 _SECONDS_TO_ANSWER = 5
 _SECONDS_BETWEEN_LOOKS = 0.02
