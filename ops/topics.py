@@ -17,6 +17,7 @@ from dataflows.errors import RatemillError
 from dataflows.settings import Settings
 
 _CLEANUP, _RETENTION, _LARGEST = "cleanup.policy", "retention.ms", "max.message.bytes"
+_SEGMENT = "segment.bytes"
 _FOR_EVER = -1
 _SECONDS_BETWEEN_LOOKS = 0.1
 _MILLISECONDS_PER_HOUR = 3_600_000
@@ -35,6 +36,7 @@ class TopicPlan:
     cleanup: Cleanup
     partitions: int | None = None
     holds_records: bool = False
+    segment_bytes: int | None = None
 
 
 PLANS = (
@@ -46,6 +48,8 @@ PLANS = (
     TopicPlan("quota.verdicts", "compact"),
     TopicPlan("invoices", "delete"),
     TopicPlan("metering.rejected", "delete", holds_records=True),
+    # One partition, read whole when a relay starts: small segments, so that little of it is not yet compacted.
+    TopicPlan("relay.positions", "compact", partitions=1, segment_bytes=16 << 20),
 )
 
 
@@ -120,7 +124,8 @@ def _warnings(settings: Settings, plan: TopicPlan, found: TopicFound) -> Iterato
 def _make(admin: AdminClient, settings: Settings, plan: TopicPlan) -> None:
     topic = topic_name(settings, plan.name)
     partitions = plan.partitions or settings.topic_partitions
-    wanted = NewTopic(topic, partitions, settings.topic_replication, config={_CLEANUP: plan.cleanup})
+    config = {_CLEANUP: plan.cleanup} | ({_SEGMENT: str(plan.segment_bytes)} if plan.segment_bytes else {})
+    wanted = NewTopic(topic, partitions, settings.topic_replication, config=config)
     with plain_kafka_errors(f"making the topic {topic}"):
         try:
             answer(admin, admin.create_topics([wanted])[topic])

@@ -11,8 +11,8 @@ from ops.topics import PLANS, check_topics
 from tests.ops.ratemill import inside
 
 PARTITIONS = {"metering.events": 3, "catalog": 1, "rated.line-items": 3, "notifications": 3, "quota.verdicts": 3}
-PARTITIONS |= {"invoices": 3, "metering.rejected": 3}
-COMPACTED = {"catalog", "quota.verdicts"}
+PARTITIONS |= {"invoices": 3, "metering.rejected": 3, "relay.positions": 1}
+COMPACTED = {"catalog", "quota.verdicts", "relay.positions"}
 
 
 @pytest.fixture
