@@ -5,7 +5,7 @@ from dataflows.catalog_history import CatalogVersion
 from rating.catalog import compile_catalog
 from schemas.catalog import Catalog
 
-START = "2026-11-01T00:00:00Z"
+START = "2020-01-01T00:00:00Z"
 
 
 def catalog(mark: str = "first", subscriptions: int = 3, **changes: object) -> Catalog:
