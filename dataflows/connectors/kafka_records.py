@@ -10,7 +10,6 @@ from typing import cast
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 from confluent_kafka import Message
 
 from dataflows.steps.binary_mode import structured
@@ -48,17 +47,18 @@ class Records:
 
 def records_of(messages: Sequence[Message]) -> Records:
     """The columns of these messages, which are records and no errors."""
-    headers = [headers_of(message) for message in messages]
     values = [message.value() or b"" for message in messages]
-    if any(headers):
+    # `map` on the library's methods takes half the time of a comprehension, once per record.
+    if any(map(Message.headers, messages)):
+        headers = [headers_of(message) for message in messages]
         values = [
             structured(value, own) if own and any(name.startswith(_BINARY_MODE) for name, _ in own) else value
             for value, own in zip(values, headers, strict=True)
         ]
-    times = np.array([message.timestamp()[1] for message in messages], np.int64) * 1_000
+    times = np.array([moment for _, moment in map(Message.timestamp, messages)], np.int64) * 1_000
     return Records(
         values,
-        np.array([message.offset() for message in messages], np.int64),
+        np.array(list(map(Message.offset, messages)), np.int64),
         times,
         sum(map(len, values)),
         messages,
@@ -79,7 +79,7 @@ def _with_origin(data: str, message: Message) -> str:
 
 
 def _text(name: str, content: bytes | None) -> dict[str, object]:
-    """The content as a member of that name; as hexadecimal digits where it is not UTF-8, nothing where there is none."""
+    """The content as a member of that name; in hexadecimal where it is not UTF-8, nothing where there is none."""
     if content is None:
         return {}
     try:
