@@ -8,12 +8,16 @@ from typing import Annotated
 import typer
 
 from dataflows.connectors.kafka_client import check_reachable
-from dataflows.ledger.folder import open_folder
+from dataflows.ledger.folder import LedgerFolder, open_folder
 from dataflows.metrics_server import serving
+from dataflows.relay import run_relay
+from dataflows.relay_start import RelayStart
+from dataflows.settings import Settings
 from dataflows.supervisor import Supervisor
 from ops.arguments import LedgerOption, needed, settings_with
 from ops.ledger_views import write_views
-from ops.output import remark
+from ops.output import remark, say
+from ops.reinjector import Reinjector
 
 EXAMPLES = """
 Examples:
@@ -21,6 +25,8 @@ Examples:
     ratemill run rating --ledger ledger
 
     ratemill run rating --ledger ledger --processes 4
+
+    ratemill run relay --ledger ledger
 """
 
 
@@ -28,10 +34,11 @@ class Flow(StrEnum):
     """The flows that run on Kafka."""
 
     RATING = "rating"
+    RELAY = "relay"
 
 
 def run(
-    flow: Annotated[Flow, typer.Argument(help="Which flow.", metavar="rating")],
+    flow: Annotated[Flow, typer.Argument(help="Which flow.", metavar="rating|relay")],
     ledger: LedgerOption = None,
     processes: Annotated[
         int | None, typer.Option(min=1, max=64, help="Processes of the flow on this machine; may change at any start.")
@@ -39,22 +46,48 @@ def run(
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Worker threads of one process.")] = None,
     accept_loss: Annotated[
         bool,
-        typer.Option("--accept-loss", help="Go on at the first record there is where the next ones were deleted."),
+        typer.Option("--accept-loss", help="rating: go on at the first record there is where others were deleted."),
+    ] = False,
+    start: Annotated[
+        RelayStart | None, typer.Option("--from", help="relay: where to begin, should Kafka know no position.")
+    ] = None,
+    until_caught_up: Annotated[
+        bool, typer.Option("--until-caught-up", help="relay: end when all that is published has been sent.")
     ] = False,
 ) -> None:
-    """Run a flow until Ctrl-C or SIGTERM; what it has committed by then is published.
+    """Run a flow until Ctrl-C or SIGTERM.
 
-    Processes that die or stall are all started again from the last commit.
+    `rating` rates the topic of events into the ledger; processes that die or stall are all started again from the last
+    commit, and what is committed at the end is published. `relay` sends what the ledger publishes to the other topics.
     """
-    del flow
+    stopping = stop_on_signals()
     settings = settings_with(ledger=ledger, processes=processes, workers=workers)
-    place = needed(settings.ledger, "ledger")
+    folder = open_folder(needed(settings.ledger, "ledger"), settings.key_groups, settings.writers)
     check_reachable(settings)
-    folder = open_folder(place, settings.key_groups, settings.writers)
+    if flow is Flow.RATING:
+        _refuse(flow, {"--from": start is not None, "--until-caught-up": until_caught_up})
+        _rate(settings, folder, accept_loss, stopping)
+    else:
+        _refuse(flow, {"--accept-loss": accept_loss, "--processes": processes, "--workers": workers})
+        progress = run_relay(settings, folder, stopping, until_caught_up, start=start, remark=remark)
+        say(f"{progress.commits:,} commits relayed, {progress.messages.total():,} messages.")
+
+
+def _refuse(flow: Flow, stated: dict[str, object]) -> None:
+    """An option of another flow would be ignored in silence."""
+    if wrong := next((name for name, given in stated.items() if given), None):
+        raise typer.BadParameter(f"is no option of `ratemill run {flow}`", param_hint=f"'{wrong}'")
+
+
+def _rate(settings: Settings, folder: LedgerFolder, accept_loss: bool, stopping: Event) -> None:
     write_views(folder.root)
-    supervisor = Supervisor(folder, settings, accept_loss, remark, stopping=stop_on_signals())
-    with serving(settings, folder, supervisor.condition):
-        supervisor.run()
+    reinjector = Reinjector(settings, folder.root, remark)
+    supervisor = Supervisor(folder, settings, accept_loss, remark, reinjector.look, stopping=stopping)
+    try:
+        with serving(settings, folder, supervisor.condition):
+            supervisor.run()
+    finally:
+        reinjector.close()
 
 
 def stop_on_signals() -> Event:
