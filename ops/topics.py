@@ -17,7 +17,7 @@ from dataflows.errors import RatemillError
 from dataflows.settings import Settings
 
 _CLEANUP, _RETENTION, _LARGEST = "cleanup.policy", "retention.ms", "max.message.bytes"
-_SEGMENT = "segment.bytes"
+_SEGMENT, _COMPACTION_LAG = "segment.bytes", "min.compaction.lag.ms"
 _FOR_EVER = -1
 _SECONDS_BETWEEN_LOOKS = 0.1
 _MILLISECONDS_PER_HOUR = 3_600_000
@@ -37,12 +37,14 @@ class TopicPlan:
     partitions: int | None = None
     holds_records: bool = False
     segment_bytes: int | None = None
+    compaction_lag_ms: int | None = None
 
 
 PLANS = (
     TopicPlan("metering.events", "delete", holds_records=True),
-    # One partition: what was published together is read in its order.
-    TopicPlan("catalog", "compact", partitions=1),
+    # One partition: what was published together is read in its order. A flow that is down for less than a week finds
+    # every version that was published meanwhile.
+    TopicPlan("catalog", "compact", partitions=1, compaction_lag_ms=7 * 24 * _MILLISECONDS_PER_HOUR),
     TopicPlan("rated.line-items", "delete"),
     TopicPlan("notifications", "delete"),
     TopicPlan("quota.verdicts", "compact"),
@@ -62,6 +64,7 @@ class TopicFound:
     cleanup: str
     retention_ms: int
     largest_bytes: int
+    compaction_lag_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +122,16 @@ def _warnings(settings: Settings, plan: TopicPlan, found: TopicFound) -> Iterato
     if plan.name == PLANS[0].name and found.retention_ms != _FOR_EVER and found.retention_ms < lateness:
         hours = found.retention_ms // _MILLISECONDS_PER_HOUR
         yield f"keeps records for {hours} hours, less than RATEMILL_LATENESS_HOURS={settings.lateness_hours}"
+    if plan.compaction_lag_ms is not None and found.compaction_lag_ms < plan.compaction_lag_ms:
+        hours = found.compaction_lag_ms // _MILLISECONDS_PER_HOUR
+        yield f"has {_COMPACTION_LAG}={found.compaction_lag_ms}: a flow that is down for over {hours} h misses versions"
 
 
 def _make(admin: AdminClient, settings: Settings, plan: TopicPlan) -> None:
     topic = topic_name(settings, plan.name)
     partitions = plan.partitions or settings.topic_partitions
-    config = {_CLEANUP: plan.cleanup} | ({_SEGMENT: str(plan.segment_bytes)} if plan.segment_bytes else {})
+    stated = {_CLEANUP: plan.cleanup, _SEGMENT: plan.segment_bytes, _COMPACTION_LAG: plan.compaction_lag_ms}
+    config = {name: str(value) for name, value in stated.items() if value is not None}
     wanted = NewTopic(topic, partitions, settings.topic_replication, config=config)
     with plain_kafka_errors(f"making the topic {topic}"):
         try:
@@ -176,4 +183,5 @@ def _found(described: TopicDescription, config: dict[str, ConfigEntry]) -> Topic
         cleanup=str(config[_CLEANUP].value),
         retention_ms=int(config[_RETENTION].value or _FOR_EVER),
         largest_bytes=int(config[_LARGEST].value or 0),
+        compaction_lag_ms=int(config[_COMPACTION_LAG].value or 0),
     )
