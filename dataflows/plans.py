@@ -1,5 +1,6 @@
 """What a rating flow is built from, for each way of starting it: from files, from a topic, by Bytewax's own command."""
 
+import gc
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from dataflows.rating import RatingPlan
 from dataflows.settings import Settings, load_settings
 from rating.catalog import CompiledCatalog, compile_catalog
 
+_POLLS_BETWEEN_LOOKS_FOR_CYCLES = 4
+
 
 def plan_of_files(
     catalog: CompiledCatalog, folder: LedgerFolder, files: Sequence[InputFile], settings: Settings
@@ -33,6 +36,9 @@ def plan_of_topic(folder: LedgerFolder, given: TopicInput, settings: Settings, s
     follower = CatalogFollower(settings, versions, _write_line)
     follower.start()
     follower.wait_for_first(settings.start_seconds)
+    # A poll makes an object of each record, all of them gone with it and none in a cycle: with the usual threshold,
+    # looking for cycles takes longer than rating.
+    gc.set_threshold(_POLLS_BETWEEN_LOOKS_FOR_CYCLES * settings.batch_records)
     return RatingPlan(versions, folder, given, settings, stopping=stopping)
 
 

@@ -8,7 +8,7 @@ is waited for.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import cast
 
 import numpy as np
@@ -90,15 +90,16 @@ class TopicReader:
             messages = self._consumer.consume(self._settings.batch_records, _GATHERING_SECONDS)
         batches: list[tuple[str, DecodedBatch]] = []
         size = 0
-        for partition, own in self._records(messages):
+        errors = [message for message in messages if message.error() is not None]
+        records_alone = [message for message in messages if message.error() is None] if errors else messages
+        for partition, own in _of_partitions(records_alone).items():
             self._ends.pop(partition, None)
             with timed(Stage.DECODE):
                 records = records_of(own)
             size += records.size
             batches += self._decoded(partition, records)
-        for message in messages:
-            if message.error() is not None:
-                self._heed(message)
+        for message in errors:
+            self._heed(message)
         count_read(size)
         return Poll(batches, size, self._look())
 
@@ -111,14 +112,6 @@ class TopicReader:
     def close(self) -> None:
         """Let go of the broker."""
         self._consumer.close()
-
-    def _records(self, messages: Sequence[Message]) -> Iterator[tuple[int, list[Message]]]:
-        """The records of each partition, in their order."""
-        of_partitions: dict[int, list[Message]] = {}
-        for message in messages:
-            if message.error() is None:
-                of_partitions.setdefault(_partition(message), []).append(message)
-        yield from of_partitions.items()
 
     def _heed(self, message: Message) -> None:
         error = message.error()
@@ -179,6 +172,14 @@ _PASSING = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, Kafka
 
 def _partition(message: Message) -> int:
     return cast(int, message.partition())
+
+
+def _of_partitions(records: Sequence[Message]) -> dict[int, list[Message]]:
+    """The records of each partition, in their order; a poll brings them in long runs of one partition."""
+    found: dict[int, list[Message]] = {}
+    for partition, run in groupby(records, cast(Callable[[Message], int], Message.partition)):
+        found.setdefault(partition, []).extend(run)
+    return found
 
 
 def _clock(place: Place | None) -> int:
