@@ -55,7 +55,7 @@ def serving(settings: Settings, folder: LedgerFolder, condition: Condition) -> I
             yield
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Health(Collector):
     """Whether the flow is ready: its processes run, and all writers have published within `patience` seconds.
 
