@@ -48,8 +48,8 @@ class Translated(NamedTuple):
         if refused.reason is Reason.BAD_DATA and source.payload:
             places.append(("data", source.payload))
         told = " and ".join(f"{name} at {_alternatives(paths)}" for name, paths in places)
-        detail = f"{refused.detail}; source '{source.id}' (format {source.format}) has {told or 'nothing else'}"
-        return msgspec.structs.replace(refused, detail=detail)
+        whose = f"source '{source.id}' (format {source.format})"
+        return _with_detail(refused, f"{whose} has {told}" if told else f"it was read as one of {whose}")
 
 
 def translated(record: bytes, foreign: tuple[ForeignSource, ...]) -> Translated | None:
@@ -70,8 +70,11 @@ def unclaimed(refused: Refused, foreign: tuple[ForeignSource, ...]) -> Refused:
         return refused
     places = dict.fromkeys(path for source in foreign for path in source.attributes["source"])
     told = _alternatives(tuple(places)[:_PLACES_TOLD])
-    detail = f"{refused.detail}; it is no record of another format either: no source has the name found at {told}"
-    return msgspec.structs.replace(refused, detail=detail)
+    return _with_detail(refused, f"it is no record of another format either: no source has the name found at {told}")
+
+
+def _with_detail(refused: Refused, more: str) -> Refused:
+    return msgspec.structs.replace(refused, detail=f"{refused.detail}; {more}")
 
 
 @dataclass(slots=True)

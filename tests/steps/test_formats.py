@@ -125,6 +125,12 @@ REFUSED = [
     ("revenium", {"payload": [1]}, "bad_data", "`data` is an array, an object is needed"),
     ("revenium", {"payload": "text"}, "bad_data", "has data at `payload`"),
     ("revenium", {"payload": {f"e{number}": 1 for number in range(65)}}, "bad_data", "65 elements"),
+    (
+        "kong",
+        {"latencies": {"request": {f"e{n}": 1 for n in range(65)}}},
+        "bad_data",
+        "it was read as one of source 'orders'",
+    ),
 ]
 
 
