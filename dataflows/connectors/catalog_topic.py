@@ -190,7 +190,7 @@ def wait_until_visible(settings: Settings, offset: int) -> bool:
 
 def _consumer(settings: Settings) -> Consumer:
     # A consumer must name a group, though it never joins it.
-    return Consumer(client_settings(settings, {**_READING, "group.id": "ratemill-catalog"}))
+    return Consumer(client_settings(settings, {**_READING, "group.id": settings.group}))
 
 
 def damaged(topic: str) -> UnmendableError:
