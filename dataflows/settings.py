@@ -92,6 +92,7 @@ class Settings(BaseModel):
     catalog_lead_seconds: Seconds = Field(
         5, description="how far ahead of its publication a catalog takes effect, at least"
     )
+    reinject_parked: bool = Field(True, description="send parked events again once it is known whom to charge")
     metrics_host: str = Field("127.0.0.1", min_length=1, description="address that metrics and health listen at")
     metrics_port: int = Field(9464, ge=0, le=65_535, description="port of metrics and health; 0: none")
 

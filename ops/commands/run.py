@@ -82,7 +82,8 @@ def _refuse(flow: Flow, stated: dict[str, object]) -> None:
 def _rate(settings: Settings, folder: LedgerFolder, accept_loss: bool, stopping: Event) -> None:
     write_views(folder.root)
     reinjector = Reinjector(settings, folder.root, remark)
-    supervisor = Supervisor(folder, settings, accept_loss, remark, reinjector.look, stopping=stopping)
+    on_look = reinjector.look if settings.reinject_parked else lambda: None
+    supervisor = Supervisor(folder, settings, accept_loss, remark, on_look, stopping=stopping)
     try:
         with serving(settings, folder, supervisor.condition):
             supervisor.run()

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import NewPartitions
 
 from dataflows.connectors.catalog_folder import load_catalog
@@ -30,9 +30,13 @@ BUSY = {
     "lateness_hours": 840,
     "catalog_lead_seconds": 1,
     "metrics_port": 0,
+    # Records that a flow sends by itself would differ from run to run.
+    "reinject_parked": False,
 }
 
 _PR_SET_PDEATHSIG = 1
+# The one that the key chooses, as `ratemill produce` has it.
+ANY_PARTITION = -1
 
 Record = tuple[int, bytes | None, bytes]
 
@@ -64,7 +68,9 @@ def add_partitions(settings: Settings, partitions: int) -> None:
 def send(settings: Settings, records: Iterable[Record], per_second: int | None = None) -> int:
     """Send records (partition, key, value) in their order; gives their number, and fails unless all were taken."""
     failures: list[object] = []
-    producer = Producer(client_settings(settings, {"enable.idempotence": True, "linger.ms": 5}))
+    producer = Producer(
+        client_settings(settings, {"enable.idempotence": True, "linger.ms": 5, "partitioner": "murmur2_random"})
+    )
     topic = topic_name(settings, "metering.events")
     began, sent = time.monotonic(), 0
     for partition, key, value in records:
@@ -134,6 +140,16 @@ def stop(process: subprocess.Popen) -> str:
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 0, said
     return said
+
+
+def records_in_topic(settings: Settings) -> int:
+    """How many records have been sent; none were in transactions or deleted."""
+    consumer = Consumer(client_settings(settings, {"group.id": "none"}))
+    topic = topic_name(settings, "metering.events")
+    partitions = consumer.list_topics(topic, 10).topics[topic].partitions
+    ends = [consumer.get_watermark_offsets(TopicPartition(topic, partition), 10)[1] for partition in partitions]
+    consumer.close()
+    return sum(ends)
 
 
 def received(ledger: Path) -> int:
