@@ -42,7 +42,6 @@ _READING = {
     "auto.offset.reset": "error",
     "isolation.level": "read_committed",
     "enable.partition.eof": True,
-    "fetch.wait.max.ms": 100,
 }
 # A broker that is away comes back.
 PASSING = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE})
@@ -141,6 +140,9 @@ class CatalogReader:
         end = self._consumer.get_watermark_offsets(self._place, timeout=SECONDS_TO_ANSWER)[1]
         HEARING.forget()
         self._heard = time.monotonic()
+        if self._read_to >= end:
+            return
+        self._consumer.resume([self._place])
         while self._read_to < end and not give_up():
             messages = self._consumer.consume(_RECORDS_PER_POLL, _SECONDS_PER_POLL)
             for message in messages:
@@ -149,6 +151,8 @@ class CatalogReader:
                     yield
             for message in messages:
                 self._heed(message)
+        # A broker answers the requests of a connection in turn, and a fetch that waits for news holds up the next look.
+        self._consumer.pause([self._place])
 
     def _heed(self, message: Message) -> None:
         error = message.error()

@@ -8,6 +8,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from dataflows.catalog_entries import catalog_of
 from dataflows.catalog_history import CatalogHistory
+from dataflows.catalog_versions import SURE_AHEAD
 from dataflows.connectors.catalog_publisher import publish_catalog
 from dataflows.connectors.catalog_topic import CatalogReader
 from dataflows.connectors.kafka_client import admin_client, answer, topic_name
@@ -162,6 +163,17 @@ def test_a_lane_does_not_pass_a_moment_before_the_version_that_takes_effect_ther
             assert flow.versions.at(version.effective_from) == version.digest
             assert flow.versions.at(version.effective_from - 1) != version.digest
         assert flow.remarks == []
+
+
+def test_lanes_at_the_present_do_not_wait_for_each_look(settings, topic, tmp_path):
+    publish_catalog(settings, catalog("first"))
+    with following(settings, tmp_path) as flow:
+        flow.follower.wait_for_first(60)
+        ages = []
+        for _ in range(200):
+            time.sleep(0.01)
+            ages.append(now() - flow.follower.checked_at())
+        assert sorted(ages)[100] < SURE_AHEAD
 
 
 def test_a_version_that_came_too_late_is_remarked(settings, topic, tmp_path):
