@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 import prometheus_client
@@ -30,8 +31,6 @@ from dataflows.metrics_table import (
     SNAPSHOT_BYTES,
     STAGE_SECONDS,
     Metric,
-    Stage,
-    Step,
 )
 from schemas.verdicts import VERDICT_LABELS
 
@@ -40,6 +39,27 @@ _PROCESS = "PROMETHEUS_MULTIPROC_PROCESS"
 _FILES = ("counter_{}.db", "histogram_{}.db", "gauge_max_{}.db")
 _BYTES_OF_A_FILE = 256 << 10
 _BOUNDS_OF_EPOCHS = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120)
+
+
+class Stage(StrEnum):
+    """What the processes of the rating flow spend their time on, in the order of the flow."""
+
+    READ = "read"
+    DECODE = "decode"
+    ADMIT = "admit"
+    RATE = "rate"
+    PRICE = "price"
+    WRITE = "write"
+    SEAL = "seal"
+    SNAPSHOT = "snapshot"
+
+
+class Step(StrEnum):
+    """The steps of the rating flow that have a state."""
+
+    READ = "read"
+    RATE = "rate"
+    LEDGER = "ledger"
 
 
 @contextmanager

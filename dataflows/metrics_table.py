@@ -23,33 +23,14 @@ class Kind(StrEnum):
 
 
 class Origin(StrEnum):
-    """Who knows the values of a metric."""
+    """Who knows the values of a metric: any flow, or the rating flow's supervisor and so on; the last is the relay."""
 
+    FLOW = "flow"
     SUPERVISOR = "supervisor"
     PROCESSES = "processes"
     LEDGER = "ledger"
     KAFKA = "Kafka"
-
-
-class Stage(StrEnum):
-    """What the processes of the rating flow spend their time on, in the order of the flow."""
-
-    READ = "read"
-    DECODE = "decode"
-    ADMIT = "admit"
-    RATE = "rate"
-    PRICE = "price"
-    WRITE = "write"
-    SEAL = "seal"
-    SNAPSHOT = "snapshot"
-
-
-class Step(StrEnum):
-    """The steps of the rating flow that have a state."""
-
-    READ = "read"
-    RATE = "rate"
-    LEDGER = "ledger"
+    RELAY = "relay"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +57,19 @@ class Metric:
         return self.family([((), value)])
 
 
+READY = Metric(
+    "ratemill_ready",
+    Kind.GAUGE,
+    Origin.FLOW,
+    "0 or 1",
+    "Whether the flow does its work; what /readyz says.",
+)
 RUNNING = Metric(
     "ratemill_running",
     Kind.GAUGE,
     Origin.SUPERVISOR,
     "0 or 1",
-    "Whether all processes of the flow run.",
-)
-READY = Metric(
-    "ratemill_ready",
-    Kind.GAUGE,
-    Origin.SUPERVISOR,
-    "0 or 1",
-    "Whether the flow runs and publishes; what /readyz says.",
+    "Whether all processes of the rating flow run.",
 )
 RESTARTS = Metric(
     "ratemill_restarts_total",
@@ -236,10 +217,34 @@ LAG = Metric(
     "Records of a partition that are not yet published, to its end.",
     ("partition",),
 )
+RELAY_POSITION = Metric(
+    "ratemill_relay_position",
+    Kind.GAUGE,
+    Origin.RELAY,
+    "number",
+    "The first commit of a writer that is not yet relayed.",
+    ("writer",),
+)
+RELAY_BEHIND = Metric(
+    "ratemill_relay_behind_commits",
+    Kind.GAUGE,
+    Origin.RELAY,
+    "commits",
+    "Published commits of a writer that are not yet relayed.",
+    ("writer",),
+)
+RELAY_MESSAGES = Metric(
+    "ratemill_relay_messages_total",
+    Kind.COUNTER,
+    Origin.RELAY,
+    "messages",
+    "Messages of the transactions that this run has ended, by topic without its prefix.",
+    ("topic",),
+)
 
 METRICS = (
-    RUNNING,
     READY,
+    RUNNING,
     RESTARTS,
     RECORDS,
     LINE_ITEMS,
@@ -259,4 +264,7 @@ METRICS = (
     KAFKA_UP,
     END_OFFSET,
     LAG,
+    RELAY_POSITION,
+    RELAY_BEHIND,
+    RELAY_MESSAGES,
 )

@@ -26,8 +26,7 @@ from dataflows.items import Finished, Idle
 from dataflows.key_groups import key_group_names
 from dataflows.ledger.compaction import Housekeeping
 from dataflows.ledger.folder import LedgerFolder
-from dataflows.metrics import count_snapshot, timed
-from dataflows.metrics_table import Stage, Step
+from dataflows.metrics import Stage, Step, count_snapshot, timed
 from dataflows.preparation import FLOW, LEDGER_STEP, READ_STEP
 from dataflows.settings import Settings
 from dataflows.steps.first_sights import FirstSights

@@ -21,8 +21,7 @@ from dataflows.connectors.kafka_client import admin_client, client_settings, pla
 from dataflows.connectors.kafka_records import Records, records_of
 from dataflows.connectors.topic import Place, TopicInput, lost_records, offsets_of
 from dataflows.errors import RatemillError, UnmendableError
-from dataflows.metrics import count_read, timed
-from dataflows.metrics_table import Stage
+from dataflows.metrics import Stage, count_read, timed
 from dataflows.settings import Settings
 from dataflows.steps.decode import decode
 from rating.batch import DecodedBatch

@@ -20,8 +20,7 @@ from dataflows.connectors.resting import RestingPartition
 from dataflows.connectors.topic import Place, TopicInput, consumer_name, save_places
 from dataflows.failures import noted
 from dataflows.items import Idle
-from dataflows.metrics import count_snapshot, timed
-from dataflows.metrics_table import Stage, Step
+from dataflows.metrics import Stage, Step, count_snapshot, timed
 from dataflows.settings import Settings
 from rating.engine import Admitted, LaneState, RatingSettings, admit
 

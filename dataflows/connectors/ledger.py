@@ -23,8 +23,7 @@ from dataflows.ledger.commit import LanePosition
 from dataflows.ledger.compaction import Housekeeping
 from dataflows.ledger.folder import LedgerFolder, plain_os_errors
 from dataflows.ledger.writer import LedgerWriter
-from dataflows.metrics import CommitMeter, timed
-from dataflows.metrics_table import Stage
+from dataflows.metrics import CommitMeter, Stage, timed
 from rating.engine import Admitted, Rated, assemble
 from rating.resolve import NONE_YET
 from schemas.ledger import LINE_ITEMS, polars_schema

@@ -9,8 +9,8 @@ import typer
 
 from dataflows.connectors.kafka_client import check_reachable
 from dataflows.ledger.folder import LedgerFolder, open_folder
-from dataflows.metrics_server import serving
-from dataflows.relay import run_relay
+from dataflows.metrics_flows import serving_rating, serving_relay
+from dataflows.relay import RelayProgress, run_relay
 from dataflows.relay_start import RelayStart
 from dataflows.settings import Settings
 from dataflows.supervisor import Supervisor
@@ -26,7 +26,7 @@ Examples:
 
     ratemill run rating --ledger ledger --processes 4
 
-    ratemill run relay --ledger ledger
+    ratemill run relay --ledger ledger --metrics-port 9465
 """
 
 
@@ -44,6 +44,10 @@ def run(
         int | None, typer.Option(min=1, max=64, help="Processes of the flow on this machine; may change at any start.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Worker threads of one process.")] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65_535, help="Port of metrics and health, one for each flow of a machine; 0: none."),
+    ] = None,
     accept_loss: Annotated[
         bool,
         typer.Option("--accept-loss", help="rating: go on at the first record there is where others were deleted."),
@@ -61,7 +65,7 @@ def run(
     commit, and what is committed at the end is published. `relay` sends what the ledger publishes to the other topics.
     """
     stopping = stop_on_signals()
-    settings = settings_with(ledger=ledger, processes=processes, workers=workers)
+    settings = settings_with(ledger=ledger, processes=processes, workers=workers, metrics_port=metrics_port)
     folder = open_folder(needed(settings.ledger, "ledger"), settings.key_groups, settings.writers)
     check_reachable(settings)
     if flow is Flow.RATING:
@@ -69,7 +73,9 @@ def run(
         _rate(settings, folder, accept_loss, stopping)
     else:
         _refuse(flow, {"--accept-loss": accept_loss, "--processes": processes, "--workers": workers})
-        progress = run_relay(settings, folder, stopping, until_caught_up, start=start, remark=remark)
+        progress = RelayProgress()
+        with serving_relay(settings, folder, progress):
+            run_relay(settings, folder, stopping, until_caught_up, start=start, progress=progress, remark=remark)
         say(f"{progress.commits:,} commits relayed, {progress.messages.total():,} messages.")
 
 
@@ -85,7 +91,7 @@ def _rate(settings: Settings, folder: LedgerFolder, accept_loss: bool, stopping:
     on_look = reinjector.look if settings.reinject_parked else lambda: None
     supervisor = Supervisor(folder, settings, accept_loss, remark, on_look, stopping=stopping)
     try:
-        with serving(settings, folder, supervisor.condition):
+        with serving_rating(settings, folder, supervisor.condition):
             supervisor.run()
     finally:
         reinjector.close()
