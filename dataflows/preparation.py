@@ -11,15 +11,17 @@ from collections.abc import Sequence
 
 from dataflows.connectors.files import InputFile, is_read_to_end
 from dataflows.connectors.ledger import writer_name
-from dataflows.errors import RatemillError
+from dataflows.errors import RatemillError, UnmendableError
 from dataflows.failures import quiet_engine
+from dataflows.key_groups import key_group_names
 from dataflows.ledger.commit import LanePosition, WriterState
-from dataflows.ledger.folder import LedgerFolder, plain_os_errors, take_lock
-from dataflows.ledger.publication import resume
-from dataflows.recovery import clean_store, kept_states, make_store
+from dataflows.ledger.folder import RESTORE, LedgerFolder, plain_os_errors, take_lock
+from dataflows.ledger.publication import check_store, resume
+from dataflows.recovery import clean_store, kept_keys, kept_states, make_store
 
 FLOW = "rating"
 READ_STEP = "read"
+RATE_STEP = "rate"
 LEDGER_STEP = "ledger"
 _PEER_OPTIONS = ("-a", "--addresses", "-i", "--process-id")
 _PEER_VARIABLES = ("BYTEWAX_ADDRESSES", "BYTEWAX_PROCESS_ID", "BYTEWAX_POD_NAME")
@@ -31,11 +33,29 @@ def prepare(folder: LedgerFolder) -> list[int]:
         with quiet_engine(folder):
             make_store(folder.recovery)
         clean_store(folder.recovery)
+        _check_names(folder)
         kept = kept_states(folder.recovery, f"{FLOW}.{LEDGER_STEP}")
-        sequences = [WriterState.load(kept.get(writer_name(writer))).sequence for writer in folder.writers()]
-        for writer, sequence in enumerate(sequences):
-            resume(folder, writer, sequence)
-    return sequences
+        states = [WriterState.load(kept.get(writer_name(writer))) for writer in folder.writers()]
+        # All of them before the first file is touched.
+        for writer, state in enumerate(states):
+            check_store(folder, writer, state)
+        for writer, state in enumerate(states):
+            resume(folder, writer, state.sequence)
+    return [state.sequence for state in states]
+
+
+def _check_names(folder: LedgerFolder) -> None:
+    """A recovery store of other key groups or writers than the ledger's gives its states other names."""
+    names = {
+        RATE_STEP: key_group_names(folder.shape.key_groups),
+        LEDGER_STEP: [writer_name(writer) for writer in folder.writers()],
+    }
+    for step, known in names.items():
+        if kept_keys(folder.recovery, f"{FLOW}.{step}") - set(known):
+            raise UnmendableError(
+                f"the recovery store {folder.recovery} is of another number of key groups or writers than the ledger"
+                f" {folder.root}: put back the one that was there, or {RESTORE}"
+            )
 
 
 def is_all_read(folder: LedgerFolder, inputs: Sequence[InputFile]) -> bool:

@@ -26,8 +26,14 @@ from dataflows.items import Finished, Idle
 from dataflows.key_groups import key_group_names
 from dataflows.ledger.compaction import Housekeeping
 from dataflows.ledger.folder import LedgerFolder
+<<<<<<< Updated upstream
 from dataflows.metrics import Stage, Step, count_snapshot, timed
 from dataflows.preparation import FLOW, LEDGER_STEP, READ_STEP
+=======
+from dataflows.metrics import count_snapshot, timed
+from dataflows.metrics_table import Stage, Step
+from dataflows.preparation import FLOW, LEDGER_STEP, RATE_STEP, READ_STEP
+>>>>>>> Stashed changes
 from dataflows.settings import Settings
 from dataflows.steps.first_sights import FirstSights
 from rating.engine import Admitted, GroupState, Rated, RatingSettings, Share, rate
@@ -68,7 +74,7 @@ def build_flow(plan: RatingPlan) -> Dataflow:
     flow = Dataflow(FLOW)
     admitted = op.input(READ_STEP, flow, _source(plan))
     shares = op.flat_map("deal", admitted, _dealer(plan))
-    rated = op.stateful_batch("rate", shares, _rater(plan))
+    rated = op.stateful_batch(RATE_STEP, shares, _rater(plan))
     to_writers = op.map("route", rated, lambda keyed: keyed[1])
     announced = op.flat_map("announce", admitted, lambda item: announcements(item, plan.settings.writers))
     op.output(LEDGER_STEP, op.merge("gather", announced, to_writers), _sink(plan))

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
-from dataflows.errors import RatemillError
-from dataflows.ledger.folder import sync
+from dataflows.errors import RatemillError, UnmendableError
+from dataflows.ledger.folder import RESTORE, sync
 
 # One per host: each further one costs fsyncs in every epoch and wins nothing.
 _RECOVERY_PARTITIONS = 1
@@ -41,10 +41,19 @@ def make_store(folder: Path) -> None:
 
 
 def clean_store(folder: Path) -> int:
-    """Remove the snapshots of epochs that never committed, and give their number. No process may use the store."""
+    """Remove the snapshots of epochs that never committed, and give their number. No process may use the store.
+
+    UnmendableError if the store is damaged.
+    """
     with _reading(folder):
+        if len(_partitions(folder)) != _RECOVERY_PARTITIONS:
+            raise _damaged(folder, "a file is missing")
         epoch = resume_epoch(folder)
-        return sum(_remove_from(path, epoch) for path in _partitions(folder))
+        removed = sum(_remove_from(path, epoch) for path in _partitions(folder))
+    # Only now, as the journal of a crash may have held the end of a file.
+    for path in _partitions(folder):
+        _check_whole(path)
+    return removed
 
 
 @contextmanager
@@ -82,6 +91,8 @@ def kept_states(folder: Path, step_id: str) -> dict[str, bytes]:
 
 _EXECUTIONS = "SELECT ex_num, worker_count, resume_epoch FROM exs"
 _FRONTIERS = "SELECT ex_num, worker_index, worker_frontier FROM fronts"
+_KEYS = "SELECT DISTINCT state_key FROM snaps WHERE step_id = ? AND ser_change IS NOT NULL"
+_DAMAGES = ("malformed", "not a database", "no such table", "no such column")
 _SNAPSHOTS = "SELECT state_key, snap_epoch, ser_change FROM snaps WHERE step_id = ?"
 
 
@@ -101,9 +112,33 @@ def _remove_from(path: Path, epoch: int) -> int:
         return store.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (epoch,)).rowcount
 
 
+def kept_keys(folder: Path, step_id: str) -> set[str]:
+    """The keys of a step that have a state, of a store that has been cleaned."""
+    with _reading(folder):
+        return {key for (key,) in _rows(folder, _KEYS, step_id)}
+
+
 @contextmanager
 def _reading(folder: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        if any(words in str(error) for words in _DAMAGES):
+            raise _damaged(folder, str(error)) from error
         raise RatemillError(f"cannot use the recovery store {folder}: {error}") from error
+    except pickle.UnpicklingError as error:
+        raise _damaged(folder, "a state cannot be read") from error
+
+
+def _check_whole(path: Path) -> None:
+    """A file that was cut within its last page is one that SQLite reads without a word."""
+    with path.open("rb") as file:
+        header = file.read(32)
+    page = int.from_bytes(header[16:18], "big")
+    expected = int.from_bytes(header[28:32], "big") * (65_536 if page == 1 else page)
+    if path.stat().st_size < expected:
+        raise _damaged(path.parent, f"{path.name} was cut off")
+
+
+def _damaged(folder: Path, how: str) -> UnmendableError:
+    return UnmendableError(f"the recovery store {folder} is damaged ({how}): {RESTORE}")

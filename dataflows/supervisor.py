@@ -69,13 +69,13 @@ class Supervisor:
         with locked(self.folder) as lock:
             first = True
             while not self.stopping.is_set():
-                self._count_progress()
                 try:
+                    self._count_progress()
                     ending, why = self._run_once(lock)
                 except UnmendableError:
                     raise
                 except RatemillError as error:
-                    # At the very first start it is a wrong setting rather than a broker that is away.
+                    # At the very first start it is a wrong setting rather than a broker that is away, or a full disk.
                     if first:
                         raise
                     ending, why = Ending.UNREACHABLE, str(error)

@@ -16,10 +16,12 @@ from pathlib import Path
 import msgspec
 import pyarrow.parquet as pq
 
-from dataflows.errors import RatemillError
+from dataflows.errors import RatemillError, UnmendableError
 from schemas.ledger import TABLES
 
 FORMAT = 1
+# What to do when the folder does not tell one story: a backup of a part of it does not help.
+RESTORE = "restore the whole folder of the ledger from one backup; what came since is then read again"
 
 
 class LedgerShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -116,7 +118,7 @@ def _shape(folder: LedgerFolder, wanted: LedgerShape) -> LedgerShape:
     try:
         return msgspec.json.decode(path.read_bytes(), type=LedgerShape)
     except msgspec.DecodeError as error:
-        raise RatemillError(f"{path} is damaged: {error}") from error
+        raise UnmendableError(f"{path} is damaged ({error}): {RESTORE}") from error
 
 
 @contextmanager

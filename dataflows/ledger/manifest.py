@@ -16,8 +16,8 @@ from pathlib import Path
 
 import msgspec
 
-from dataflows.errors import RatemillError
-from dataflows.ledger.folder import replace_file
+from dataflows.errors import UnmendableError
+from dataflows.ledger.folder import RESTORE, replace_file
 
 # A new state is stamped this much ahead, so that the manifest lies in place before its first statement can begin.
 PUBLICATION_MARGIN = 100_000
@@ -105,11 +105,11 @@ def _earlier(until: int | None, moment: int) -> int | None:
 
 
 def load(path: Path) -> Manifest:
-    """The manifest at `path`; RatemillError if it is damaged."""
+    """The manifest at `path`; UnmendableError if it is damaged."""
     try:
         return Manifest(msgspec.json.decode(path.read_bytes(), type=list[PublishedFile]))
     except msgspec.DecodeError as error:
-        raise RatemillError(f"the manifest {path} is damaged: {error}") from error
+        raise UnmendableError(f"the manifest {path} is damaged ({error}): {RESTORE}") from error
 
 
 def store(path: Path, manifest: Manifest) -> None:

@@ -6,9 +6,10 @@ between leaves public names that no manifest knows: `resume` finds them and ends
 
 import pyarrow.parquet as pq
 
-from dataflows.errors import RatemillError
+from dataflows.errors import UnmendableError
 from dataflows.ledger import manifest
-from dataflows.ledger.folder import LedgerFolder, sync
+from dataflows.ledger.commit import WriterState
+from dataflows.ledger.folder import RESTORE, LedgerFolder, sync
 from dataflows.ledger.manifest import Manifest, PublishedFile
 from schemas.ledger import TABLES
 
@@ -47,22 +48,56 @@ def _check_complete(folder: LedgerFolder, writer: int, sequence: int, files: lis
         said = pq.read_table(place, columns=["events", "line_items"], partitioning=None).to_pylist()[0]
         if said == {"events": rows.get("events", 0), "line_items": rows.get("line_items", 0)}:
             return
-    raise RatemillError(
-        f"the ledger {folder.root} is damaged: files of commit {sequence} of writer {writer} are missing or incomplete"
+    raise UnmendableError(
+        f"the ledger {folder.root} is damaged, or {folder.recovery} is another ledger's: files of commit {sequence} of"
+        f" writer {writer} are missing or incomplete; {RESTORE}"
     )
+
+
+def check_store(folder: LedgerFolder, writer: int, kept: WriterState) -> None:
+    """UnmendableError unless the ledger's last commit of a writer is the one that the recovery store knows."""
+    state = manifest.load(folder.manifest(writer))
+    _check_not_older(folder, writer, state, kept.sequence)
+    digest = _digest_of(folder, writer, state, kept.sequence - 1) if kept.sequence else None
+    if digest is not None and digest != kept.digest:
+        raise UnmendableError(
+            f"the recovery store {folder.recovery} is another ledger's: commit {kept.sequence - 1} of writer {writer}"
+            f" is not the one it knows; put back the one of {folder.root}, or {RESTORE}"
+        )
+
+
+def _check_not_older(folder: LedgerFolder, writer: int, state: Manifest, sequence: int) -> None:
+    if state.next_sequence > sequence:
+        raise UnmendableError(
+            f"the ledger {folder.root} has {state.next_sequence} commits of writer {writer}, but its recovery store"
+            f" knows of {sequence}: {folder.recovery} is an older one, or another ledger's; put back the one that was"
+            f" there, or {RESTORE}"
+        )
+
+
+def _digest_of(folder: LedgerFolder, writer: int, state: Manifest, sequence: int) -> str | None:
+    """The digest of the last commit, published or about to be; None if its file is missing, as `resume` will say."""
+    if sequence < state.next_sequence:
+        places = [folder.table("commits") / file.name for file in state.live("commits")[-1:]]
+    else:
+        name = file_name("commits", writer, sequence)
+        places = [folder.pending / name, folder.table("commits") / name]
+    place = next((place for place in places if place.exists()), None)
+    if place is None:
+        return None
+    with pq.ParquetFile(place) as file:
+        last = file.read_row_group(file.num_row_groups - 1, ["sequence", "digest"], use_threads=False).to_pylist()[-1]
+    assert last["sequence"] == sequence, f"{place} ends with commit {last['sequence']}"
+    return str(last["digest"])
 
 
 def resume(folder: LedgerFolder, writer: int, sequence: int) -> Manifest:
     """Publish every commit below `sequence`, remove every trace of later ones, and give the manifest. May be repeated.
 
-    RatemillError if more was published than the recovery store knows of: then the store is not this ledger's.
+    UnmendableError if more was published than the recovery store knows of: then the store is not this ledger's.
     """
     state = manifest.load(folder.manifest(writer))
-    if state.next_sequence > sequence:
-        raise RatemillError(
-            f"the ledger {folder.root} has {state.next_sequence} commits of writer {writer}, but its recovery store"
-            f" knows of {sequence}: the folder {folder.recovery} is not the one the ledger was written with"
-        )
+    _check_not_older(folder, writer, state, sequence)
     kept = [file for number in range(state.next_sequence, sequence) for file in make_public(folder, writer, number)]
     if kept:
         state = state.replaced([], kept, manifest.next_moment())
