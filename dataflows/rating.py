@@ -26,14 +26,8 @@ from dataflows.items import Finished, Idle
 from dataflows.key_groups import key_group_names
 from dataflows.ledger.compaction import Housekeeping
 from dataflows.ledger.folder import LedgerFolder
-<<<<<<< Updated upstream
 from dataflows.metrics import Stage, Step, count_snapshot, timed
-from dataflows.preparation import FLOW, LEDGER_STEP, READ_STEP
-=======
-from dataflows.metrics import count_snapshot, timed
-from dataflows.metrics_table import Stage, Step
 from dataflows.preparation import FLOW, LEDGER_STEP, RATE_STEP, READ_STEP
->>>>>>> Stashed changes
 from dataflows.settings import Settings
 from dataflows.steps.first_sights import FirstSights
 from rating.engine import Admitted, GroupState, Rated, RatingSettings, Share, rate
