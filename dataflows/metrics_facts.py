@@ -201,7 +201,7 @@ class KafkaFacts(Collector):
             return
         yield END_OFFSET.family(((partition,), offset) for partition, offset in ends.behind.items())
         if next_offsets is not None:
-            yield LAG.family(((partition,), lag) for partition, lag in _lags(ends, next_offsets).items())
+            yield LAG.family(((partition,), lag) for partition, lag in lags(ends, next_offsets).items())
 
     def _go_on_asking(self) -> None:
         admin: AdminClient | None = None
@@ -214,7 +214,7 @@ class KafkaFacts(Collector):
             self._leaving.wait(_SECONDS_BETWEEN_QUESTIONS)
 
 
-def _lags(ends: Ends, next_offsets: dict[int, int]) -> dict[int, int]:
+def lags(ends: Ends, next_offsets: dict[int, int]) -> dict[int, int]:
     """Records to the end of each partition; what was deleted before it was read is no lag."""
     first = {partition: max(next_offsets.get(partition, 0), offset) for partition, offset in ends.first.items()}
     # The ledger may have come further since the ends were asked for.
