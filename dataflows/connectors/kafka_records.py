@@ -30,16 +30,12 @@ class Records:
     messages: Sequence[Message]
 
     def with_origin(self, batch: DecodedBatch, first: int) -> DecodedBatch:
-        """The batch, whose rows begin at record `first`, with key and headers in the `data` of refused records."""
+        """The batch, whose rows begin at record `first`, with refused records as they came in `data`."""
         refused = batch.events["reason"].is_not_null()
         if not refused.any():
             return batch
         rows = refused.arg_true()
-        data = [
-            _with_origin(text, self.messages[first + row])
-            for row, text in zip(rows.to_list(), batch.events["data"][rows].to_list(), strict=True)
-        ]
-        told = batch.events["data"].scatter(rows, data)
+        told = batch.events["data"].scatter(rows, [_as_it_came(self.messages[first + row]) for row in rows.to_list()])
         return DecodedBatch(
             batch.partition, batch.next_offset, batch.events.with_columns(told), batch.elements, batch.record_times
         )
@@ -70,12 +66,12 @@ def headers_of(message: Message) -> list[Header]:
     return cast(list[Header], message.headers() or [])
 
 
-def _with_origin(data: str, message: Message) -> str:
-    """The stored form of a refused record, {"record": ...}, with its key and headers, where it has any."""
-    origin = _text("key", message.key())
+def _as_it_came(message: Message) -> str:
+    """The stored form of a refused record: its value, with its key and headers where it has any."""
+    origin = _text("record", message.value() or b"") | _text("key", message.key())
     if headers := headers_of(message):
         origin["headers"] = [{"name": name} | _text("value", value) for name, value in headers]
-    return msgspec.json.encode(msgspec.json.decode(data) | origin).decode() if origin else data
+    return msgspec.json.encode(origin).decode()
 
 
 def _text(name: str, content: bytes | None) -> dict[str, object]:

@@ -147,11 +147,12 @@ def test_binary_mode_and_what_is_refused_keeps_its_key_and_headers(world, settin
     producer.produce(topic, json.dumps(event("s1", "sub-0-1")).encode(), b"sub-0-1", 0)
     producer.produce(topic, b"\xffgarbage", b"\xfe", 0, headers=[("trace", b"abc"), ("empty", None)])
     producer.produce(topic, None, b"key", 0)
+    producer.produce(topic, b"no JSON", None, 0, headers=headers[:1])
     assert producer.flush(30) == 0
     with running(settings, tmp_path / "ledger") as flow:
-        wait_until_received(tmp_path / "ledger", 4, flow)
+        wait_until_received(tmp_path / "ledger", 5, flow)
     events = read_table(tmp_path / "ledger", "events").sort("offset")
-    assert events["verdict"].to_list() == ["rated", "rated", "rejected", "rejected"]
+    assert events["verdict"].to_list() == ["rated", "rated", "rejected", "rejected", "rejected"]
     assert events["event_id"].to_list()[:2] == ["b1", "s1"]
     assert json.loads(events["data"][0]) == {"tokens": 3, "region": "eu"}
     assert json.loads(events["data"][2]) == {
@@ -160,6 +161,10 @@ def test_binary_mode_and_what_is_refused_keeps_its_key_and_headers(world, settin
         "headers": [{"name": "trace", "value": "abc"}, {"name": "empty"}],
     }
     assert json.loads(events["data"][3]) == {"record": "", "key": "key"}
+    assert json.loads(events["data"][4]) == {
+        "record": "no JSON",
+        "headers": [{"name": "ce_specversion", "value": "1.0"}],
+    }
 
 
 def test_partitions_that_are_added_are_read_from_the_next_start_on(world, settings, tmp_path):
