@@ -65,7 +65,7 @@ def is_all_read(folder: LedgerFolder, inputs: Sequence[InputFile]) -> bool:
 
 
 def lane_progress(folder: LedgerFolder) -> dict[int, int | None]:
-    """How far each input is that goes on, in microseconds UTC as of the last commit; None where there is no time yet."""
+    """How far each input is that goes on, in microseconds UTC as of the last commit; None where it has no time yet."""
     kept = kept_states(folder.recovery, f"{FLOW}.{LEDGER_STEP}")
     furthest: dict[int, LanePosition] = {}
     for state in map(WriterState.load, kept.values()):

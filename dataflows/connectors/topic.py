@@ -1,7 +1,7 @@
 """A topic of events as the input of a ledger: which one it is, how far each partition has been read, what was lost.
 
-Owns: `topic.json` in the ledger (the topic that feeds it, for ever), and the places kept in the recovery store. Does not
-own: reading (`kafka_reader`). The rule: a place that no longer exists in the topic is told and never skipped.
+Owns: `topic.json` in the ledger (the topic that feeds it, for ever), and the places kept in the recovery store. Does
+not own: reading (`kafka_reader`). The rule: a place that no longer exists in the topic is told and never skipped.
 """
 
 from collections.abc import Iterable, Mapping
