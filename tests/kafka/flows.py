@@ -168,3 +168,15 @@ def wait_until_received(
         assert time.monotonic() < last, f"{found} of {records} records after {seconds} s"
         time.sleep(0.1)
     assert found == records
+
+
+def wait_for(condition, flow: subprocess.Popen, seconds: float = 60) -> None:
+    last = time.monotonic() + seconds
+    while not condition():
+        assert flow.poll() is None, flow.communicate()[1]
+        assert time.monotonic() < last
+        time.sleep(0.1)
+
+
+def event(identity: str, subscription: str, **more: object) -> dict:
+    return {"id": identity, "source": "api", "subscription": subscription, "data": {"tokens": "2"}} | more

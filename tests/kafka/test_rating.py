@@ -1,4 +1,4 @@
-"""The rating flow on a topic: the ledger of files, idle partitions, lag, binary mode, catalogs that change."""
+"""The rating flow on a topic: the ledger of files, idle partitions, lag, binary mode, restarts."""
 
 import json
 import os
@@ -11,9 +11,6 @@ import polars as pl
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from dataflows.catalog_history import CatalogHistory
-from dataflows.connectors.catalog_folder import load_catalog
-from dataflows.connectors.catalog_publisher import publish_catalog
 from dataflows.connectors.kafka_client import client_settings, topic_name
 from dataflows.ledger.folder import open_folder
 from dataflows.ledger.published import read_table
@@ -24,18 +21,16 @@ from rating.engine import GroupState, RatingSettings
 from tests.flow.runs import finish
 from tests.flow.world import World, assert_conserved, ledger_rows, make_world
 from tests.kafka.flows import (
-    ANY_PARTITION,
     ROOT,
-    Record,
     add_partitions,
+    event,
     lines_of,
     make_topics,
-    received,
-    records_in_topic,
     running,
     send,
     settings_for,
     start_flow,
+    wait_for,
     wait_until_received,
 )
 
@@ -55,13 +50,6 @@ def settings(broker, topic_prefix) -> Settings:
 
 def rows(ledger: Path) -> dict[str, pl.DataFrame]:
     return {table: frame.drop(_OF_THE_LOG, strict=False) for table, frame in ledger_rows(ledger).items()}
-
-
-def assert_same(ledger: Path, other: Path) -> None:
-    found, wanted = ledger_rows(ledger), ledger_rows(other)
-    for table, expected in wanted.items():
-        assert found[table].equals(expected), table
-    assert_conserved(ledger, wanted["events"].height, wanted["line_items"].height)
 
 
 @pytest.mark.parametrize("change", [{}, {"processes": 2, "workers": 2}], ids=["one process", "two of two workers"])
@@ -100,18 +88,6 @@ def test_silence_does_not_hold_back_progress(world, settings, tmp_path):
 def progress(ledger: Path) -> float:
     moments = read_table(ledger, "commits").sort("sequence").group_by("writer").last()["progress"]
     return 0.0 if moments.null_count() or moments.is_empty() else moments.min().timestamp()
-
-
-def wait_for(condition, flow: subprocess.Popen, seconds: float = 60) -> None:
-    last = time.monotonic() + seconds
-    while not condition():
-        assert flow.poll() is None, flow.communicate()[1]
-        assert time.monotonic() < last
-        time.sleep(0.1)
-
-
-def event(identity: str, subscription: str, **more: object) -> dict:
-    return {"id": identity, "source": "api", "subscription": subscription, "data": {"tokens": "2"}} | more
 
 
 def test_lag_dashboards_see_how_far_we_are(world, settings, tmp_path):
@@ -177,72 +153,6 @@ def test_partitions_that_are_added_are_read_from_the_next_start_on(world, settin
     with running(settings.model_copy(update={"workers": 3}), tmp_path / "ledger") as flow:
         wait_until_received(tmp_path / "ledger", sent, flow)
     assert read_table(tmp_path / "ledger", "events").filter(partition=4)["verdict"].to_list() == ["rated"]
-
-
-def test_a_catalog_that_changes_while_the_flow_runs(world, settings, tmp_path):
-    """Live with a crash in between, and again from the start of the topic: the same ledger."""
-    again = settings.model_copy(update={"processes": 2})
-    settings = settings.model_copy(update={"reinject_parked": True})
-    make_topics(settings, world.catalog)
-    ledger = tmp_path / "ledger"
-    sent = send(settings, [*map(_of_others, range(900)), *map(_of_newcomer, range(20))])
-    flow = start_flow(settings, ledger)
-    try:
-        wait_for(lambda: received(ledger) >= sent, flow)
-        publish_catalog(settings, load_catalog(_grown(world, tmp_path)), None, None)
-        effective = settings.catalog_lead_seconds + time.time() + 2
-        for number in range(20, 60):
-            sent += send(settings, [_of_newcomer(number)])
-            time.sleep(0.1)
-    finally:
-        flow.kill()
-        flow.communicate()
-    with running(settings, ledger) as flow:
-        time.sleep(max(0.0, effective - time.time()))
-        sent += send(settings, [_of_newcomer(60)])
-        wait_for(lambda: of_newcomers(ledger, "rated").height == 61, flow)
-        sent = records_in_topic(settings)
-        wait_until_received(ledger, sent, flow)
-    verdicts = of_newcomers(ledger, "rated", "parked").sort("record_time")
-    assert verdicts.filter(verdict="rated")["event_id"].n_unique() == 61
-    assert {*verdicts["verdict"].to_list()} == {"parked", "rated"}
-    change = CatalogHistory(ledger).versions()[1].effective_from
-    assert verdicts.select(
-        ((pl.col("record_time").dt.epoch("us") >= change) == (pl.col("verdict") == "rated")).all()
-    ).item()
-    assert read_table(ledger, "line_items")["catalog_digest"].n_unique() == 2
-    with running(again, tmp_path / "again") as flow:
-        wait_until_received(tmp_path / "again", sent, flow)
-    assert_same(tmp_path / "again", ledger)
-
-
-def of_newcomers(ledger: Path, *verdicts: str) -> pl.DataFrame:
-    wanted = pl.col("subscription_id").str.starts_with("newcomer") & pl.col("verdict").is_in(verdicts)
-    return read_table(ledger, "events").filter(wanted)
-
-
-def _of_newcomer(number: int) -> Record:
-    return keyed(f"n-{number}", f"newcomer-{number % 3}")
-
-
-def _of_others(number: int) -> Record:
-    return keyed(f"o-{number}", f"sub-0-{number % 40}")
-
-
-def keyed(identity: str, subscription: str) -> Record:
-    """On the partition that the subscription has: which partition is read first may differ from run to run."""
-    return ANY_PARTITION, subscription.encode(), json.dumps(event(identity, subscription)).encode()
-
-
-def _grown(world: World, folder: Path) -> Path:
-    """The catalog of the world with more subscriptions."""
-    text = (world.catalog / "plan.yaml").read_text()
-    grown = folder / "grown"
-    grown.mkdir()
-    rest = 'product: plan@1.0.0, subscriber: joe@acme.example, start: "2026-11-01T00:00:00Z"'
-    newcomers = "".join(f"  - {{id: newcomer-{number}, {rest}}}\n" for number in range(3))
-    (grown / "plan.yaml").write_text(text + newcomers)
-    return grown
 
 
 def test_a_restart_looks_back_as_far_as_the_lateness_reaches(world, settings, tmp_path):
