@@ -25,7 +25,7 @@ format: setup ## Format the code and mend what the linter can mend
 	@$(PY) -m ruff format .
 	@$(PY) -m ruff check --fix .
 
-bench: setup ## Measure the core and file -> ledger against the bare limit (ARGS=--quick: a minute)
+bench: setup ## Measure the core, files and Kafka against bare limits and a peer (ARGS=--quick: some minutes)
 	@$(PY) -m ops.bench $(ARGS)
 
 kafka: setup ## Run a Kafka broker on loopback until Ctrl-C (ARGS="--port 9092 --folder data")

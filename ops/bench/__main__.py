@@ -3,41 +3,74 @@
 import argparse
 import tempfile
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import orjson
 from rich.console import Console
 
 from ops.bench.floors import floors_of
-from ops.bench.scenario import BATCH_RECORDS, CHARGES, KEY_GROUPS, Scenario
+from ops.bench.kafka import KAFKA, QUICK_KAFKA, KafkaSizes, measure_kafka
+from ops.bench.scenario import CHARGES, MORE_EVENTS, Scenario
 from ops.bench.worker import ROOT, measure
 
-CORE = Scenario(100_000, 2_000_000)
-FLOWS = (Scenario(1_000, 3_000_000), Scenario(100_000, 3_000_000), Scenario(1_000_000, 3_000_000))
-QUICK_CORE = Scenario(2_000, 60_000)
-QUICK_FLOWS = (Scenario(1_000, 60_000), Scenario(5_000, 60_000))
-_MORE_EVENTS = 1_000
+PARTS = ("core", "files", "kafka")
+_PART_OF = {"core": "core", "flows": "files", "resume": "files", "kafka": "kafka"}
 # Files of events are made once and found again; ledgers are removed after each measurement.
 _TRAFFIC = Path(tempfile.gettempdir()) / "ratemill-bench"
 
 _progress = Console(stderr=True, highlight=False)
 
 
-def run(core: Scenario, flows: Iterable[Scenario], repeats: int) -> dict[str, Any]:
-    """All measurements, one after the other, each in its own process."""
-    measured = [_flow(scenario, repeats) for scenario in flows]
-    return {
-        "core": _core(core),
-        "flows": measured,
-        "resume": {"subscriptions": measured[-1]["subscriptions"], **measured[-1].pop("resume")},
-    }
+@dataclass(frozen=True)
+class Sizes:
+    """How much each part measures."""
+
+    core: Scenario
+    flows: tuple[Scenario, ...]
+    kafka: KafkaSizes
+    repeats: int
+
+
+FULL = Sizes(
+    core=Scenario(100_000, 2_000_000),
+    flows=(Scenario(1_000, 3_000_000), Scenario(100_000, 3_000_000), Scenario(1_000_000, 3_000_000)),
+    kafka=KAFKA,
+    repeats=3,
+)
+QUICK = Sizes(
+    core=Scenario(2_000, 60_000),
+    flows=(Scenario(1_000, 60_000), Scenario(5_000, 60_000)),
+    kafka=QUICK_KAFKA,
+    repeats=1,
+)
+
+
+def run(sizes: Sizes, parts: Iterable[str] = PARTS) -> dict[str, Any]:
+    """All measurements of these parts, one after the other, each in its own process."""
+    results: dict[str, Any] = {}
+    for part in parts:
+        match part:
+            case "core":
+                results["core"] = _core(sizes.core)
+            case "files":
+                flows = [_flow(scenario, sizes.repeats) for scenario in sizes.flows]
+                resume = {"subscriptions": flows[-1]["subscriptions"], **flows[-1]["resume"]}
+                results |= {"flows": [_without(flow, "resume") for flow in flows], "resume": resume}
+            case "kafka":
+                results["kafka"] = measure_kafka(sizes.kafka, sizes.repeats, _path, _tell)
+    return results
+
+
+def _without(figures: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in figures.items() if key != name}
 
 
 def _path(scenario: Scenario) -> str:
     _TRAFFIC.mkdir(exist_ok=True)
-    _progress.print(f"{scenario.events:,} events of {scenario.label} subscriptions", style="dim")
+    _tell(f"{scenario.events:,} events of {scenario.label} subscriptions")
     return str(measure("traffic", **asdict(scenario), folder=_TRAFFIC)["path"])
 
 
@@ -55,7 +88,7 @@ def _flow(scenario: Scenario, repeats: int) -> dict[str, Any]:
         for number in range(repeats):
             ledger = f"{folder}/{number}"
             rounds.append(_round(path, scenario, ledger))
-        more = _path(Scenario(scenario.subscriptions, _MORE_EVENTS, scenario.events))
+        more = _path(Scenario(scenario.subscriptions, MORE_EVENTS, scenario.events))
         resume = measure("resume", path=more, subscriptions=scenario.subscriptions, ledger=ledger)
     middle = sorted(rounds, key=lambda one: float(one["per_second"]))[len(rounds) // 2]
     medians = {name: median(one[name] for one in rounds) for name in ("limit", "orjson", "ratio", "ratio_cpu")}
@@ -67,7 +100,7 @@ def _round(path: str, scenario: Scenario, ledger: str) -> dict[str, Any]:
     exact, plain = (measure("limit", path=path, decoder=decoder) for decoder in ("exact", "orjson"))
     flow = measure("flow", path=path, subscriptions=scenario.subscriptions, ledger=ledger)
     assert flow["events"] == exact["events"] == plain["events"] == scenario.events
-    _progress.print(f"  {flow['per_second']:,.0f} events/s, bare limit {exact['per_second']:,.0f}", style="dim")
+    _tell(f"  {flow['per_second']:,.0f} events/s, bare limit {exact['per_second']:,.0f}")
     return {
         **flow,
         "limit": exact["per_second"],
@@ -84,15 +117,33 @@ def main() -> None:
         "--quick", action="store_true", help="small sizes, once each: shows that it works, not how fast"
     )
     parser.add_argument("--repeats", type=int, default=3, help="pairs of bare limit and flow per size (default 3)")
+    parser.add_argument(
+        "--only", nargs="+", choices=PARTS, help="only these parts; the figures of the others stay as they are"
+    )
     parser.add_argument("--out", type=Path, help="folder for what is written (docs/bench; .bench if quick)")
     asked = parser.parse_args()
     folder = asked.out or ROOT / (".bench" if asked.quick else "docs/bench")
     folder.mkdir(parents=True, exist_ok=True)
-    results = run(QUICK_CORE, QUICK_FLOWS, 1) if asked.quick else run(CORE, FLOWS, asked.repeats)
-    _publish(results, folder)
+    sizes = QUICK if asked.quick else replace(FULL, repeats=asked.repeats)
+    before = _kept(folder / "bench.json") if asked.only else {}
+    publish(before | run(sizes, asked.only or PARTS), folder, kept=_parts_of(before) - set(asked.only or PARTS))
 
 
-def _publish(results: dict[str, Any], folder: Path) -> None:
+def _kept(path: Path) -> dict[str, Any]:
+    """What an earlier run has measured."""
+    return (
+        {name: found for name, found in orjson.loads(path.read_bytes()).items() if name in _PART_OF}
+        if path.exists()
+        else {}
+    )
+
+
+def _parts_of(results: Iterable[str]) -> set[str]:
+    return {_PART_OF[name] for name in results}
+
+
+def publish(results: dict[str, Any], folder: Path, kept: Iterable[str] = ()) -> None:
+    """Print the tables and write the page, the chart and the figures; `kept` are parts of an earlier run."""
     # Here, because the measuring is over: matplotlib is large, and a worker is started from this process.
     from ops.bench.chart import draw
     from ops.bench.report import print_report, sheets_of, write_json, write_page
@@ -101,9 +152,13 @@ def _publish(results: dict[str, Any], folder: Path) -> None:
     sheets = sheets_of(results, floors)
     print_report(sheets)
     write_json(results, floors, folder / "bench.json")
-    write_page(results, sheets, folder / "README.md", groups=KEY_GROUPS, batch=BATCH_RECORDS, more=_MORE_EVENTS)
+    write_page({**results, "kept": sorted(kept)}, sheets, folder / "README.md")
     draw(results, folder)
-    _progress.print(f"Written into {folder}: README.md, bench.json, bench.svg, bench.png", style="dim")
+    _tell(f"Written into {folder}: README.md, bench.json, bench.svg, bench.png")
+
+
+def _tell(sentence: str) -> None:
+    _progress.print(sentence, style="dim")
 
 
 if __name__ == "__main__":

@@ -1,71 +1,62 @@
 """The run as tables, on the terminal and on a page, and as one JSON file."""
 
 import platform
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import orjson
 from rich.console import Console
-from rich.table import Table
 
 from ops.bench.floors import Floor
+from ops.bench.kafka_report import kafka_sheets, kafka_words
+from ops.bench.scenario import BATCH_RECORDS, KEY_GROUPS, MORE_EVENTS
+from ops.bench.sheet import Sheet
 
 # "other" is mostly Polars' own thread, which works for several stages.
 STAGES = ("read", "decode", "admit", "rate", "price", "write", "snapshot", "other")
 _LEAST_WIDTH = 110
-_PACKAGES = ("bytewax", "polars", "msgspec", "pyarrow", "orjson")
+_WIDTH = 120
+_PACKAGES = ("bytewax", "polars", "msgspec", "pyarrow", "orjson", "confluent-kafka")
 _PAGE = """# Benchmark
 
-Written by `make bench`, which measures all of it in one run, each measurement in a process of its own; `bench.json` has
-every figure. Measured with {machine}.
+{intro}
 
 ![Throughput beside the bare limit, and where the time goes](bench.svg)
 
 {tables}
 
+{words}
+"""
+_INTRO = """\
+Written by `make bench`, each measurement in a process of its own; `bench.json` has every figure. {kept}Measured with
+{machine}."""
+_FILES = """\
 The *bare limit* reads the same file and decodes its JSON, every record to a dict and every number to the exact
 decimal, nothing else, on one core. Limit and flow are measured in turns; their ratio is the median of {repeats}
 pair(s) by the wall clock (the flow prices and writes in threads), and by CPU time. *orjson* decodes numbers to
 floats. The flow runs with recovery on, {groups} key groups and one worker; each event is about 215 bytes, its
-subscription drawn evenly. The core is measured in batches of {batch:,} records after each subscription has been seen:
-duplicates, running usage, tiers and amounts; *admit* finds subscriptions and reads elements before it, *assemble*
-names the lines after it. *Resume* is a new process with the compiled catalog on the ledger that a run has left:
+subscription drawn evenly. *Resume* is a new process with the compiled catalog on the ledger that a run has left:
 recovery store cleaned, state and duplicate index loaded, {more:,} more events rated and published.
+"""
+_CORE = """\
+The core is measured in batches of {batch:,} records after each subscription has been seen: duplicates, running
+usage, tiers and amounts; *admit* finds subscriptions and reads elements before it, *assemble* names the lines after it.
 """
 
 
-@dataclass(frozen=True)
-class Sheet:
-    """A table: the first column is text, the others are figures."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-
-    def on_terminal(self) -> Table:
-        """The table with colours for what was reached and missed."""
-        table = Table(title=self.title, title_justify="left")
-        for number, column in enumerate(self.columns):
-            table.add_column(column, justify="right" if number else "left")
-        colors = {"reached": "[green]✓ reached[/]", "missed": "[red]✗ missed[/]"}
-        for row in self.rows:
-            table.add_row(*(colors.get(cell, cell) for cell in row))
-        return table
-
-    def on_page(self) -> str:
-        """The table in Markdown."""
-        rule = "|---|" + "---:|" * (len(self.columns) - 1)
-        lines = ["| " + " | ".join(row) + " |" for row in (self.columns, *self.rows)]
-        return "\n".join([f"## {self.title}", "", lines[0], rule, *lines[1:]])
-
-
 def sheets_of(results: dict[str, Any], floors: list[Floor]) -> list[Sheet]:
-    """The tables of a run."""
-    flows = results["flows"]
-    return [_throughput(flows), _stages(flows), _core(results), _floors(floors)]
+    """The tables of what was measured."""
+    sheets: list[Sheet] = []
+    if "flows" in results:
+        sheets += [_throughput(results["flows"]), _stages(results["flows"])]
+    if "core" in results:
+        sheets.append(_core(results["core"]))
+    if "resume" in results:
+        sheets.append(_resume(results["resume"]))
+    return [*sheets, *kafka_sheets(results.get("kafka", {"absent": ""})), _floors(floors)]
 
 
 def print_report(sheets: list[Sheet]) -> None:
@@ -75,13 +66,33 @@ def print_report(sheets: list[Sheet]) -> None:
     console.print(*(sheet.on_terminal() for sheet in sheets), sep="\n")
 
 
-def write_page(results: dict[str, Any], sheets: list[Sheet], path: Path, **words: int) -> None:
+def write_page(results: dict[str, Any], sheets: list[Sheet], path: Path) -> None:
     """The tables as a page beside the chart."""
     machine = machine_of()
     known = f"{machine['processor']}, Python {machine['python']}, Polars {machine['polars']}"
-    tables = "\n\n".join(sheet.on_page() for sheet in sheets)
-    repeats = len(results["flows"][0]["rounds"])
-    path.write_text(_PAGE.format(machine=known, tables=tables, repeats=repeats, **words), encoding="utf-8")
+    kept = f"Kept from an earlier run: {', '.join(results['kept'])}. " if results.get("kept") else ""
+    page = _PAGE.format(
+        intro=_wrapped(_INTRO.format(machine=known, kept=kept)),
+        tables="\n\n".join(sheet.on_page() for sheet in sheets),
+        words="\n\n".join(map(_wrapped, _words(results))),
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def _wrapped(text: str) -> str:
+    """Paragraphs in lines that are not too long."""
+    paragraphs = text.strip().split("\n\n")
+    return "\n\n".join(fill(one, _WIDTH, break_on_hyphens=False, break_long_words=False) for one in paragraphs)
+
+
+def _words(results: dict[str, Any]) -> Iterator[str]:
+    """What the tables mean."""
+    if "flows" in results:
+        yield _FILES.format(repeats=len(results["flows"][0]["rounds"]), groups=KEY_GROUPS, more=MORE_EVENTS)
+    if "core" in results:
+        yield _CORE.format(batch=BATCH_RECORDS)
+    if "kafka" in results:
+        yield kafka_words(results["kafka"])
 
 
 def write_json(results: dict[str, Any], floors: list[Floor], path: Path) -> None:
@@ -139,8 +150,7 @@ def _stages(flows: list[dict[str, Any]]) -> Sheet:
     return Sheet("CPU time per event and stage, in µs", ("subscriptions", *STAGES, "whole"), rows)
 
 
-def _core(results: dict[str, Any]) -> Sheet:
-    core, resume = results["core"], results["resume"]
+def _core(core: dict[str, Any]) -> Sheet:
     rows = [
         (f"decode, {core['subscriptions']:,} subscriptions", f"{core['decode']:.2f} µs"),
         ("admit: resolve, filter, meter, split by key group", f"{core['admit']:.2f} µs"),
@@ -150,19 +160,22 @@ def _core(results: dict[str, Any]) -> Sheet:
         ("the core: rate and price", f"{core['core']:.2f} µs"),
         ("admit, rate and assemble", f"{core['whole']:.2f} µs"),
         ("state in a snapshot, per subscription and charge", f"{core['state_per_charge']:.0f} B"),
-        (f"resume, {resume['subscriptions']:,} subscriptions", f"{resume['seconds']:.2f} s"),
-        ("compile that catalog before", f"{resume['catalog_seconds']:.2f} s"),
     ]
     return Sheet("The core alone, and the state", ("", "per event"), rows)
+
+
+def _resume(resume: dict[str, Any]) -> Sheet:
+    row = (f"{resume['subscriptions']:,}", f"{resume['seconds']:.2f} s", f"{resume['catalog_seconds']:.2f} s")
+    return Sheet("Resume", ("subscriptions", "until published", "compile that catalog before"), [row])
 
 
 def _floors(floors: list[Floor]) -> Sheet:
     rows = [
         (
             floor.name,
-            f"{floor.value:.2f} {floor.unit}".strip(),
-            f"{'at most' if floor.most else 'at least'} {floor.floor:g}",
-            f"{floor.aim:g}",
+            f"{floor.value:,.{0 if floor.value >= 1_000 else 2}f} {floor.unit}".strip(),
+            f"{'at most' if floor.most else 'at least'} {floor.floor:,g}",
+            f"{floor.aim:,g}",
             "reached" if floor.reached else "missed",
         )
         for floor in floors

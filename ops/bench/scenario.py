@@ -16,10 +16,15 @@ from schemas.catalog import Catalog, Product, Source, Subscriber, Subscription
 BATCH_RECORDS = 50_000
 KEY_GROUPS = 16
 CHARGES = 1
+MORE_EVENTS = 1_000
+# Each tier's upper bound, in gigabytes a month, and its price of one.
+TIERS = (("100", "0.10"), ("1000", "0.05"), (None, "0.0125"))
+FIRST_FAILED_STATUS = 500
 _SEED = 20261120
 _CHUNK = 500_000
 _START = datetime(2026, 11, 1, tzinfo=UTC)
-_MICROSECONDS_PER_EVENT = 40_000
+MILLISECONDS_PER_EVENT = 40
+START_MILLISECONDS = round(_START.timestamp()) * 1_000
 _MILLION_CYCLE = 1_000_003
 
 
@@ -56,9 +61,7 @@ def bench_catalog(subscriptions: int) -> Catalog:
                     "price": {
                         "model": "graduated",
                         "tiers": [
-                            {"up_to": "100", "unit_price": "0.10"},
-                            {"up_to": "1000", "unit_price": "0.05"},
-                            {"unit_price": "0.0125"},
+                            {"unit_price": price} | ({"up_to": bound} if bound else {}) for bound, price in TIERS
                         ],
                     },
                 }
@@ -97,13 +100,26 @@ def traffic_file(scenario: Scenario, folder: Path) -> Path:
     return Path(aside.name).rename(path)
 
 
-def _lines(random: np.random.Generator, first: int, height: int, subscriptions: int) -> bytes:
+def events_from(start: datetime, per_second: int, events: int, subscriptions: int) -> list[bytes]:
+    """So many events in memory, evenly from a moment on."""
+    random = np.random.default_rng(_SEED)
+    return _lines(random, 0, events, subscriptions, start, 1_000_000 // per_second).splitlines()
+
+
+def _lines(
+    random: np.random.Generator,
+    first: int,
+    height: int,
+    subscriptions: int,
+    start: datetime = _START,
+    microseconds: int = MILLISECONDS_PER_EVENT * 1_000,
+) -> bytes:
     numbers = np.arange(first, first + height, dtype=np.int64)
     milliunits = random.integers(1, 40_000, height)
     frame = pl.DataFrame(
         {
             "id": numbers * _MILLION_CYCLE,
-            "time": pl.Series(numbers * _MICROSECONDS_PER_EVENT).cast(pl.Duration("us")) + _START,
+            "time": pl.Series(numbers * microseconds).cast(pl.Duration("us")) + start,
             "subscription": random.integers(0, subscriptions, height),
             "whole": milliunits // 1000,
             "rest": milliunits % 1000,

@@ -51,6 +51,48 @@ def _resume(**arguments: Any) -> dict[str, Any]:
     return measure_resume(**arguments)
 
 
+def _kafka_topic(**arguments: Any) -> dict[str, Any]:
+    from ops.bench.kafka_topic import make_full_topic
+
+    return make_full_topic(**arguments)
+
+
+def _kafka_limit(**arguments: Any) -> dict[str, Any]:
+    from ops.bench.kafka_limit import measure_kafka_limit
+
+    return measure_kafka_limit(**arguments)
+
+
+def _kafka_flow(**arguments: Any) -> dict[str, Any]:
+    from ops.bench.kafka_flow import measure_kafka_flow
+
+    return measure_kafka_flow(**arguments)
+
+
+def _kafka_processes(**arguments: Any) -> dict[str, Any]:
+    from ops.bench.kafka_processes import measure_processes
+
+    return measure_processes(**arguments)
+
+
+def _kafka_paced(**arguments: Any) -> dict[str, Any]:
+    from ops.bench.kafka_pace import send_paced
+
+    return send_paced(**arguments)
+
+
+def _kafka_latency(**arguments: Any) -> dict[str, Any]:
+    from ops.bench.kafka_latency import measure_latency
+
+    return measure_latency(**arguments)
+
+
+def _kafka_idle(**arguments: Any) -> dict[str, Any]:
+    from ops.bench.kafka_idle import measure_idle
+
+    return measure_idle(**arguments)
+
+
 # Imported one by one: a process has in memory only what its measurement needs.
 MEASUREMENTS: dict[str, Callable[..., dict[str, Any]]] = {
     "traffic": _traffic,
@@ -58,6 +100,13 @@ MEASUREMENTS: dict[str, Callable[..., dict[str, Any]]] = {
     "core": _core,
     "flow": _flow,
     "resume": _resume,
+    "kafka_topic": _kafka_topic,
+    "kafka_limit": _kafka_limit,
+    "kafka_flow": _kafka_flow,
+    "kafka_processes": _kafka_processes,
+    "kafka_paced": _kafka_paced,
+    "kafka_latency": _kafka_latency,
+    "kafka_idle": _kafka_idle,
 }
 
 if __name__ == "__main__":

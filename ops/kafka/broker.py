@@ -88,6 +88,12 @@ class Broker:
         return f"{_HOST}:{self.port}"
 
     @property
+    def process_id(self) -> int:
+        """The process that the broker's Java lives below."""
+        assert self._process is not None, "never started"
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         """Whether the broker's process lives."""
         return self._process is not None and self._process.poll() is None

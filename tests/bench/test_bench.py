@@ -4,6 +4,7 @@ import orjson
 import pytest
 
 from ops.bench import __main__ as bench
+from ops.bench import kafka
 from ops.bench.floors import Floor, floors_of
 from ops.bench.limit import DECODERS, chunks, measure_limit
 from ops.bench.report import STAGES
@@ -63,8 +64,9 @@ def test_a_floor_knows_its_side(value, most, reached):
 @pytest.mark.slow
 def test_the_whole_benchmark_runs_tiny(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bench, "_TRAFFIC", tmp_path / "traffic")
-    results = bench.run(TINY, [TINY, Scenario(200, 2_000)], repeats=1)
-    bench._publish(results, tmp_path)
+    sizes = bench.Sizes(TINY, (TINY, Scenario(200, 2_000)), kafka.QUICK_KAFKA, repeats=1)
+    results = bench.run(sizes, ["core", "files"])
+    bench.publish(results, tmp_path)
     assert [flow["events"] for flow in results["flows"]] == [2_000, 2_000]
     for flow in results["flows"]:
         assert sum(flow["verdicts"].values()) == flow["verdicts"]["rated"] + flow["verdicts"]["exempt"] == 2_000
@@ -79,3 +81,21 @@ def test_the_whole_benchmark_runs_tiny(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "bench.svg").read_text().count("subscriptions") >= 1
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
     assert "Floors" in capsys.readouterr().out
+
+
+def test_figures_of_parts_that_are_not_run_stay(tmp_path, monkeypatch, capsys):
+    found = {"core": 1, "state_per_charge": 1, "subscriptions": 1}
+    core = found | dict.fromkeys(("decode", "admit", "rate", "assemble", "price", "whole"), 1)
+    monkeypatch.setattr(bench, "_core", lambda _: core)
+    monkeypatch.setattr(bench, "measure_kafka", lambda *_: {"absent": "no Java was found"})
+    monkeypatch.setattr("sys.argv", ["bench", "--only", "core", "--out", str(tmp_path)])
+    bench.main()
+    monkeypatch.setattr("sys.argv", ["bench", "--only", "kafka", "--out", str(tmp_path)])
+    bench.main()
+    written = orjson.loads((tmp_path / "bench.json").read_bytes())
+    assert written["core"] == core
+    assert written["kafka"] == {"absent": "no Java was found"}
+    page = " ".join((tmp_path / "README.md").read_text().split())
+    assert "Kept from an earlier run: core." in page
+    assert "Kafka was not measured: no Java was found." in page
+    assert "The core alone" in capsys.readouterr().out

