@@ -20,7 +20,7 @@ from dataflows.settings import Settings
 from ops.kafka.broker import free_port
 from schemas.verdicts import VERDICT_LABELS
 from tests.flow.world import World, make_world
-from tests.kafka.flows import lines_of, make_topics, received, running, send, settings_for, start_flow
+from tests.kafka.flows import lines_of, make_topics, running, send, settings_for, start_flow, wait_until_received
 
 PARTITIONS = 3
 Samples = dict[str, dict[tuple[str, ...], float]]
@@ -33,7 +33,8 @@ def world(tmp_path_factory) -> World:
 
 @pytest.fixture
 def settings(broker, topic_prefix) -> Settings:
-    return settings_for(broker, topic_prefix, topic_partitions=PARTITIONS, metrics_port=free_port(), stall_seconds=120)
+    own = {"topic_partitions": PARTITIONS, "metrics_port": free_port(), "stall_seconds": 120, "reinject_parked": False}
+    return settings_for(broker, topic_prefix, **own)
 
 
 def get(settings: Settings, path: str) -> tuple[int, str]:
@@ -63,11 +64,6 @@ def wait_for(condition: Callable[[], object], flow: subprocess.Popen, seconds: f
         assert flow.poll() is None, flow.communicate()[1]
         assert time.monotonic() < last, f"not after {seconds} s"
         time.sleep(0.05)
-
-
-def wait_until_received(ledger: Path, records: int, flow: subprocess.Popen) -> None:
-    """Until so many records have a published verdict, or more: parked ones are sent again."""
-    wait_for(lambda: received(ledger) >= records, flow)
 
 
 def wait_until_ready(settings: Settings, flow: subprocess.Popen) -> None:
@@ -214,6 +210,26 @@ def test_scrapes_of_a_busy_ledger_are_true(world, settings, tmp_path):
             seen, steps = now, steps + (now > seen)
     assert seen == sent
     assert steps > 1
+
+
+def test_the_relay_tells_how_far_it_is(world, settings, tmp_path):
+    ledger = tmp_path / "ledger"
+    make_topics(settings, world.catalog)
+    sent = send(settings, lines_of(world.events[:1]))
+    relaying = settings.model_copy(update={"metrics_port": free_port()})
+    with running(settings, ledger) as flow, running(relaying, ledger, "relay") as relay:
+        wait_until_received(ledger, sent, flow)
+        wait_until_ready(relaying, relay)
+        lines, rejected = read_table(ledger, "line_items").height, records_of(ledger)[("rejected",)]
+        wanted = {("rated.line-items",): lines, ("metering.rejected",): rejected}
+        wait_for(lambda: scrape(relaying)["ratemill_relay_messages_total"] == wanted, relay)
+        wait_for(lambda: max(scrape(relaying)["ratemill_relay_behind_commits"].values()) <= 40, relay)
+        found = scrape(relaying)
+        assert get(relaying, "/healthz") == (200, "alive\n")
+    names = {metric.name for metric in METRICS if metric.origin in (Origin.FLOW, Origin.RELAY)}
+    assert set(found) == names
+    assert found["ratemill_ready"] == {(): 1}
+    assert min(found["ratemill_relay_position"].values()) > 0
 
 
 def test_a_port_that_is_taken_is_told_at_the_start(world, settings, tmp_path):
