@@ -17,6 +17,14 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class Reached:
+    """What comes from an input partition from now on is of `moment` (microseconds UTC) or later."""
+
+    partition: int
+    moment: int
+
+
+@dataclass(frozen=True, slots=True)
 class Idle:
     """At `moment` (microseconds UTC) nothing stood in an input partition behind what has been read of it."""
 

@@ -60,8 +60,13 @@ def _check_names(folder: LedgerFolder) -> None:
 
 def is_all_read(folder: LedgerFolder, inputs: Sequence[InputFile]) -> bool:
     """Whether the prepared ledger holds every record of the inputs as they are now."""
+    return not files_to_read(folder, inputs)
+
+
+def files_to_read(folder: LedgerFolder, inputs: Sequence[InputFile]) -> list[InputFile]:
+    """The inputs of which the prepared ledger does not hold every record, as they are now."""
     places = kept_states(folder.recovery, f"{FLOW}.{READ_STEP}")
-    return all(is_read_to_end(file, places.get(file.name)) for file in inputs if file.path)
+    return [file for file in inputs if file.path and not is_read_to_end(file, places.get(file.name))]
 
 
 def lane_progress(folder: LedgerFolder) -> dict[int, int | None]:

@@ -7,7 +7,7 @@ Owns the order of the steps. Does not own what they do. An item is a table of ma
 and writer names are part of the recovery state: none may change.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 
@@ -22,19 +22,21 @@ from dataflows.connectors.kafka_source import KafkaSource
 from dataflows.connectors.ledger import LedgerSink, RatingProgress, announcements, writer_name
 from dataflows.connectors.topic import TopicInput, resting_consumers
 from dataflows.failures import noted
-from dataflows.items import Finished, Idle
+from dataflows.items import Finished, Idle, Reached
 from dataflows.key_groups import key_group_names
 from dataflows.ledger.compaction import Housekeeping
 from dataflows.ledger.folder import LedgerFolder
 from dataflows.metrics import Stage, Step, count_snapshot, timed
-from dataflows.preparation import FLOW, LEDGER_STEP, RATE_STEP, READ_STEP
+from dataflows.preparation import FLOW, LEDGER_STEP, RATE_STEP, READ_STEP, files_to_read
 from dataflows.settings import Settings
 from dataflows.steps.first_sights import FirstSights
 from rating.engine import Admitted, GroupState, Rated, RatingSettings, Share, rate
 
 _LATENESS_OF_TOPICS = 24 * 3_600_000_000
 # The duplicate index forgets by the hour, and every key group that is told something must be kept anew.
-_BETWEEN_IDLE_NEWS = 3_600_000_000
+_BETWEEN_NEWS = 3_600_000_000
+
+Dealt = tuple[str, tuple[int, Share | Reached]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,27 +99,40 @@ def _source(plan: RatingPlan) -> FixedPartitionedSource:
     )
 
 
-def _dealer(plan: RatingPlan) -> Callable[[Admitted | Finished | Idle], list[tuple[str, tuple[int, Share | Idle]]]]:
-    """Shares go to their key groups; that a partition is idle, every key group is told, but seldom."""
+def _dealer(plan: RatingPlan) -> Callable[[Admitted | Finished | Idle], list[Dealt]]:
+    """Shares go to their key groups; how far a partition is, every key group is told, but seldom."""
     names = key_group_names(plan.settings.key_groups)
     told: dict[int, int] = {}
 
-    def deal(item: Admitted | Finished | Idle) -> list[tuple[str, tuple[int, Share | Idle]]]:
+    def news(partition: int, moment: int) -> list[Dealt]:
+        if plan.rating_settings.lateness is None or moment - told.get(partition, 0) < _BETWEEN_NEWS:
+            return []
+        told[partition] = moment
+        return [(name, (group, Reached(partition, moment))) for group, name in enumerate(names)]
+
+    def deal(item: Admitted | Finished | Idle) -> list[Dealt]:
         match item:
             case Admitted():
-                return [(names[group], (group, share)) for group, share in item.shares]
-            case Idle() if item.moment - told.get(item.partition, 0) >= _BETWEEN_IDLE_NEWS:
-                told[item.partition] = item.moment
-                return [(name, (group, item)) for group, name in enumerate(names)]
-            case _:
+                shares: list[Dealt] = [(names[group], (group, share)) for group, share in item.shares]
+                return shares + news(item.partition, item.record_time)
+            case Idle():
+                return news(item.partition, item.moment)
+            case Finished():
                 return []
 
     return deal
 
 
 def _rater(plan: RatingPlan) -> Callable[[bytes | None], StatefulBatchLogic]:
-    first_sights = FirstSights(plan.folder, plan.rating_settings)
+    first_sights = FirstSights(plan.folder, plan.rating_settings, _partitions_to_come(plan))
     return noted(lambda snapshot: KeyGroup(plan, first_sights, snapshot))
+
+
+def _partitions_to_come(plan: RatingPlan) -> Collection[int]:
+    """The partitions from which there may be records in this run."""
+    if isinstance(plan.inputs, TopicInput):
+        return range(plan.inputs.partitions)
+    return [file.partition for file in files_to_read(plan.folder, plan.inputs)]
 
 
 class KeyGroup(StatefulBatchLogic):
@@ -138,11 +153,11 @@ class KeyGroup(StatefulBatchLogic):
 
     @noted
     @timed(Stage.RATE)
-    def on_batch(self, values: list[tuple[int, Share | Idle]]) -> tuple[list[tuple[str, Rated]], bool]:
+    def on_batch(self, values: list[tuple[int, Share | Reached]]) -> tuple[list[tuple[str, Rated]], bool]:
         outcomes = []
         for key_group, item in values:
             state = self._state_of(key_group)
-            if isinstance(item, Idle):
+            if isinstance(item, Reached):
                 state.duplicates.advance(item.partition, item.moment)
                 continue
             self._state, rated = rate(self._moved_under(state, item.batch.catalog), item, self._catalog, self._settings)

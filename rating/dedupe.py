@@ -11,6 +11,7 @@ so it has no snapshot: an event met again at its own position is itself and no d
 [False, False, True]
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,7 @@ _MERGED_RUNS = 6
 _CHECK_SHIFT = np.uint64(32)
 _HOUR = 3_600_000_000
 _BUCKETS_IN_LATENESS = 8
+_NOT_YET = np.iinfo(np.int64).min
 
 
 def hash_identities(event_ids: pl.Series, sources: pl.Series) -> Wide:
@@ -239,13 +241,15 @@ class DuplicateIndex:
             runs.sort(key=lambda run: len(run.high), reverse=True)
             runs[-_MERGED_RUNS:] = [_Run.merged(runs[-_MERGED_RUNS:])]
 
-    def advance(self, partition: int, moment: int) -> None:
-        """Nothing comes on a partition before a moment (microseconds UTC) any more, so that silence holds back nothing.
+    def expect(self, partitions: Iterable[int]) -> None:
+        """Until something is known of each of these partitions, nothing is forgotten: one may lie far behind."""
+        for partition in partitions:
+            self._progress.setdefault(partition, _NOT_YET)
 
-        A partition that never brought anything holds back nothing anyway.
-        """
-        if self._lateness is not None and partition in self._progress:
-            self._progress[partition] = max(moment, self._progress[partition])
+    def advance(self, partition: int, moment: int) -> None:
+        """Nothing comes on a partition before a moment (microseconds UTC) any more; it held back what it may repeat."""
+        if self._lateness is not None:
+            self._progress[partition] = max(moment, self._progress.get(partition, moment))
             self._forget()
 
     def know_nothing_before(self, moment: int) -> None:
@@ -260,8 +264,11 @@ class DuplicateIndex:
         self._forget()
 
     def _forget(self) -> None:
-        """Drops the buckets that no partition seen so far can reach any more: the one furthest behind decides."""
-        furthest_behind = np.array([min(self._progress.values())])
+        """Drops the buckets that no partition can reach any more: the one furthest behind decides."""
+        furthest = min(self._progress.values())
+        if furthest == _NOT_YET:
+            return
+        furthest_behind = np.array([furthest])
         for bucket in [number for number in self._buckets if not self._reaches(number, furthest_behind)[0]]:
             del self._buckets[bucket]
             dropped_up_to = (bucket + 1) * (self._bucket_length or 0)

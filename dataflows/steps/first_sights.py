@@ -4,7 +4,7 @@ The rule: what stands in the ledger, as far back as the lateness reaches, is wha
 rows by group of rows, and groups that are too old not at all, so memory and time are those of the index.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -31,11 +31,12 @@ _ROWS_AT_ONCE = 524_288
 class FirstSights:
     """Hands each key group its duplicate index, once; the ledger is read when the first one asks.
 
-    Made before the engine runs, for it looks into the recovery store.
+    `partitions` are those from which records may come. Made before the engine runs: it looks into the recovery store.
     """
 
     folder: LedgerFolder
     settings: RatingSettings
+    partitions: Collection[int] = ()
     _groups: dict[int, GroupState] | None = None
     _horizon: int | None = field(init=False)
     _lock: Lock = field(default_factory=Lock)
@@ -52,6 +53,7 @@ class FirstSights:
             remembered = self._groups.pop(state.key_group, None)
         if remembered is not None:
             state.duplicates = remembered.duplicates
+        state.duplicates.expect(self.partitions)
         if self._horizon is not None:
             state.duplicates.know_nothing_before(self._horizon)
         return state
@@ -63,13 +65,15 @@ class FirstSights:
             for (group,), share in events.with_columns(group=numbers).partition_by("group", as_dict=True).items():
                 if group not in groups:
                     groups[group] = GroupState.new(group, self.settings.lateness)
+                    groups[group].duplicates.expect(self.partitions)
                 groups[group].remember(share)
         return groups
 
     def _find_horizon(self) -> int | None:
         """The moment (microseconds UTC) before which nothing counts for any input any more; None if all may count."""
         moments = lane_progress(self.folder)
-        if self.settings.lateness is None or not moments or None in moments.values():
+        unknown = None in moments.values() or not moments.keys() >= set(self.partitions)
+        if self.settings.lateness is None or not moments or unknown:
             return None
         return min(moment for moment in moments.values() if moment is not None) - reach_of(self.settings.lateness)
 

@@ -48,21 +48,36 @@ def test_what_may_still_be_repeated_is_read_again(tmp_path):
     assert verdicts[-2:] == ["duplicate", "rated"]
 
 
+HOUR = 3_600_000_000
+
+
+def sights(partition: int, name: str, moment: int) -> Sightings:
+    identity = hash_identities(pl.Series([name]), pl.Series(["api"]))
+    return Sightings(identity, pack_positions(partition, np.array([moment // HOUR])), np.array([moment]))
+
+
+def test_the_index_keeps_what_a_partition_may_repeat_that_is_still_to_come():
+    """Partition 1 is read later than partition 0, though its records are of the same days."""
+    index = DuplicateIndex(8 * HOUR)
+    index.expect([0, 1])
+    for number in range(40):
+        index.remember(sights(0, f"e-{number}", number * HOUR))
+    assert len(index) == 40
+    assert index.beyond_reach(sights(1, "other", 0)).tolist() == [False]
+    assert index.repeats(sights(1, "e-2", 3 * HOUR)).tolist() == [True]
+    index.advance(1, 30 * HOUR)
+    assert len(index) == 40 - 30 + 8
+
+
 def test_the_index_forgets_what_an_idle_partition_alone_could_reach():
-    hour = 3_600_000_000
-
-    def sights(partition: int, name: str, moment: int) -> Sightings:
-        identity = hash_identities(pl.Series([name]), pl.Series(["api"]))
-        return Sightings(identity, pack_positions(partition, np.array([moment // hour])), np.array([moment]))
-
-    index = DuplicateIndex(8 * hour)
+    index = DuplicateIndex(8 * HOUR)
     index.remember(sights(0, "idle", 0))
     for number in range(1, 40):
-        index.remember(sights(1, f"e-{number}", number * hour))
+        index.remember(sights(1, f"e-{number}", number * HOUR))
     assert len(index) == 40
-    index.advance(2, 100 * hour)
+    index.advance(2, 100 * HOUR)
     assert len(index) == 40
-    index.advance(0, 39 * hour)
+    index.advance(0, 39 * HOUR)
     assert len(index) == 9
-    assert index.repeats(sights(1, "e-38", 39 * hour + 1)).tolist() == [True]
-    assert index.beyond_reach(sights(0, "idle", hour)).tolist() == [True]
+    assert index.repeats(sights(1, "e-38", 39 * HOUR + 1)).tolist() == [True]
+    assert index.beyond_reach(sights(0, "idle", HOUR)).tolist() == [True]
