@@ -68,7 +68,7 @@ def folder_for(processes: int) -> Iterator[Path]:
 
     Its files are as large as they will be: a process that finds no room on disk for a page of a mapped file is killed.
     """
-    what = "cannot make a folder for metrics"
+    what = "cannot keep metrics in a temporary folder (set TMPDIR to another place, or RATEMILL_METRICS_PORT to 0)"
     with plain_os_errors(what):
         folder = tempfile.TemporaryDirectory(prefix="ratemill-metrics-", ignore_cleanup_errors=True)
     before = os.environ.get(_FOLDER)

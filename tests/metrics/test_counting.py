@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from dataflows.errors import RatemillError
 from dataflows.metrics import folder_for, process_environment
 from dataflows.metrics_flows import ProcessNumbers
 
 ROOT = Path(__file__).resolve().parents[2]
 WORK = """
 import os, signal, sys
+from dataflows.errors import RatemillError
 from dataflows.metrics import CommitMeter, Stage, Step, count_read, count_snapshot, timed
 meter = CommitMeter()
 for _ in range(3):
@@ -93,3 +95,12 @@ def test_a_folder_that_has_gone_stops_nobody(temporary, monkeypatch):
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(temporary / "gone"))
     work(0)
     assert list(temporary.iterdir()) == []
+
+
+def test_no_place_for_numbers_is_told(monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", "/proc/self")
+    with (
+        pytest.raises(RatemillError, match=r"^cannot keep metrics in a temporary folder \(set TMPDIR .*: "),
+        folder_for(1),
+    ):
+        raise AssertionError("there is no such place")
