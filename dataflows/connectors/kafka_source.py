@@ -25,6 +25,8 @@ from dataflows.settings import Settings
 from rating.engine import Admitted, LaneState, RatingSettings, admit
 
 _UNTIL_NEXT_LOOK = timedelta(milliseconds=5)
+# Each look wakes the engine, which costs more than all else where nothing comes.
+_UNTIL_NEXT_LOOK_IN_SILENCE = timedelta(milliseconds=50)
 
 
 class KafkaSource(FixedPartitionedSource):
@@ -71,6 +73,7 @@ class ConsumerPartition(StatefulSourcePartition):
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read")
         self._ahead: Future[Poll] | None = None
         self._next_awake: datetime | None = None
+        self._silent = False
 
     @noted
     def next_batch(self) -> Iterable[Admitted | Idle]:
@@ -79,9 +82,10 @@ class ConsumerPartition(StatefulSourcePartition):
         if self._ahead is None:
             self._ahead = self._thread.submit(self._reader.read)
         if self._bytes_in_epoch >= self._source.settings.epoch_bytes or not self._ahead.done():
-            self._next_awake = datetime.now(UTC) + _UNTIL_NEXT_LOOK
+            self._next_awake = datetime.now(UTC) + (_UNTIL_NEXT_LOOK_IN_SILENCE if self._silent else _UNTIL_NEXT_LOOK)
             return []
         poll = self._ahead.result()
+        self._silent = not poll.batches
         self._ahead = self._thread.submit(self._reader.read)
         self._next_awake = None
         self._bytes_in_epoch += poll.size
