@@ -104,7 +104,8 @@ def _make_places(folder: LedgerFolder, writers: int) -> None:
         # Gives readers the types of a table without rows. Sorts last: DuckDB guesses a table's size by its first file.
         empty = folder.table(name) / "zz-schema.parquet"
         if not empty.exists():
-            aside = folder.pending / f"{name}-schema.parquet"
+            # Two processes may make the same ledger at the same moment.
+            aside = folder.pending / f"{name}-schema.{os.getpid()}.parquet"
             pq.write_table(schema.empty_table(), aside)
             sync(aside)
             aside.replace(empty)
