@@ -22,7 +22,7 @@ from dataflows.connectors.kafka_client import check_reachable, describe_topic, p
 from dataflows.connectors.patience import Patience, StoppedError
 from dataflows.connectors.relay_positions import PARTITION, Position, check_positions_topic, position_record
 from dataflows.connectors.relay_producer import ProducerEndedError, RelayProducer, largest_message
-from dataflows.errors import UnmendableError
+from dataflows.errors import RatemillError, UnmendableError
 from dataflows.ledger.commit_rows import Commit, CommitReader
 from dataflows.ledger.folder import LedgerFolder
 from dataflows.ledger.manifest import PUBLICATION_MARGIN, now
@@ -142,6 +142,7 @@ class _Relay:
         self._patience = Patience(stop, self._say)
         self._note = load_note(folder.root)
         self._noted_at = time.monotonic()
+        self._note_failed = False
         # Tells this run from another relay of the same ledger.
         self._name = secrets.token_hex(8)
         self._readers = [CommitReader(folder.root, writer) for writer in folder.writers()]
@@ -161,12 +162,20 @@ class _Relay:
                 self._patience.wait("relaying", ended.error)
 
     def note(self) -> None:
-        """Note in the ledger how far the relay has come, should Kafka forget it."""
-        relayed = [position.next for position in self._positions]
-        if relayed and relayed != self._note.relayed:
-            self._note = msgspec.structs.replace(self._note, relayed=relayed)
-            store_note(self._folder.root, self._note)
+        """Note in the ledger how far the relay has come, should Kafka forget it; a full disk does not end a relay."""
         self._noted_at = time.monotonic()
+        relayed = [position.next for position in self._positions]
+        if not relayed or relayed == self._note.relayed:
+            return
+        note = msgspec.structs.replace(self._note, relayed=relayed)
+        try:
+            store_note(self._folder.root, note)
+        except RatemillError as error:
+            if not self._note_failed:
+                self._remark(str(error))
+            self._note_failed = True
+        else:
+            self._note, self._note_failed = note, False
 
     def _relay(self, until_caught_up: bool, start: RelayStart | None) -> None:
         transactional_id = f"ratemill-relay-{self._note.ledger}"

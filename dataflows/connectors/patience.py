@@ -65,11 +65,12 @@ class Patience:
     def wait(self, what: str, error: KafkaError | None = None, *, pause: float = 0, finishing: bool = False) -> None:
         """One more wait while doing `what`; StoppedError if told to stop, a while later if this is `finishing` work."""
         now = time.monotonic()
+        if finishing:
+            time.sleep(pause)
         if self._stop.wait(0 if finishing else pause):
             self._told_to_stop = self._told_to_stop or now
             if not finishing or now > self._told_to_stop + _SECONDS_TO_FINISH:
                 raise StoppedError
-            time.sleep(pause)
         self._waiting_since = self._waiting_since or now
         if self.trouble is None and now > self._waiting_since + _SECONDS_OF_SILENCE:
             silence = KafkaError(KafkaError._TIMED_OUT, f"nothing came for {_SECONDS_OF_SILENCE:.0f} s")

@@ -19,7 +19,7 @@ from dataflows.steps.messages import Message as Row
 
 _SECONDS_PER_CALL = 0.5
 _SECONDS_BEFORE_AGAIN = 0.2
-_SECONDS_FOR_ROOM = 0.05
+_SECONDS_PER_LOOK = 0.02
 # librdkafka's own limits: the least and the usual largest message; a batch is a little larger than its messages.
 _SMALLEST_LIMIT, _USUAL_LIMIT, _OVERHEAD = 1_000, 1_000_000, 512
 _DEFAULTS = {
@@ -122,7 +122,7 @@ class RelayProducer:
 
     def _make_room(self) -> None:
         waiting = len(self._producer)
-        self._producer.poll(_SECONDS_FOR_ROOM)
+        self._producer.poll(_SECONDS_PER_LOOK)
         if self._failed:
             raise KafkaException(self._failed[0][0])
         if len(self._producer) < waiting:
@@ -142,7 +142,7 @@ class RelayProducer:
                 raise
             if len(self._producer) < waiting:
                 self._patience.answered()
-            self._patience.wait(self._what, cause, finishing=finishing)
+            self._patience.wait(self._what, cause, pause=_SECONDS_PER_LOOK, finishing=finishing)
             return False
         return True
 

@@ -130,9 +130,10 @@ class CommitReader:
         try:
             file = pq.ParquetFile(path)
         except FileNotFoundError:
-            if self.look():
-                return None
-            raise self._damage(f"{path.name} is missing") from None
+            self.look()
+            if about in self._live[about.table]:
+                raise self._damage(f"{path.name} is missing") from None
+            return None
         if not counts.sum() == about.rows == file.metadata.num_rows:
             raise self._damage(
                 f"{path.name} has {file.metadata.num_rows} rows; by the manifest it has {about.rows},"

@@ -1,0 +1,202 @@
+"""Relays in tests: as processes or here, and what a reader of the topics sees, compared with the ledger."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
+
+from dataflows.connectors.kafka_client import describe_topic, topic_name
+from dataflows.launcher import run_rating
+from dataflows.ledger import manifest
+from dataflows.ledger.folder import LedgerFolder, open_folder
+from dataflows.ledger.relay_note import FILE
+from dataflows.relay import RelayProgress, run_relay
+from dataflows.settings import Settings
+from tests.flow.world import World
+
+ROOT = Path(__file__).resolve().parents[2]
+# Many small commits that are merged soon.
+RATING = Settings(batch_records=200, epoch_seconds=0.02, merge_files=3, replaced_files_seconds=2)
+
+
+def rate(world: World, ledger: Path, *files: int, settings: Settings = RATING) -> None:
+    """Rate some files of a world to their ends."""
+    run_rating(world.compiled(), world.catalog, [world.events[file] for file in files], ledger, settings)
+
+
+def relay(settings: Settings, ledger: Path, stop: threading.Event | None = None, **how: object) -> RelayProgress:
+    """Relay all that is published, in this process; nothing may go wrong on the way."""
+    remarks: list[str] = []
+    progress = run_relay(
+        settings, folder_of(ledger), stop or threading.Event(), True, **{"remark": remarks.append} | how
+    )
+    assert remarks == []
+    return progress
+
+
+def folder_of(ledger: Path) -> LedgerFolder:
+    return open_folder(ledger, RATING.key_groups, RATING.writers)
+
+
+class Following:
+    """A relay in a thread, until it is told to stop."""
+
+    def __init__(self, settings: Settings, ledger: Path) -> None:
+        self.stop = threading.Event()
+        self.progress = RelayProgress()
+        self.remarks: list[str] = []
+        self._failure: BaseException | None = None
+        self._settings, self._folder = settings, folder_of(ledger)
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        how = {"progress": self.progress, "remark": self.remarks.append}
+        try:
+            run_relay(self._settings, self._folder, self.stop, **how)
+        except BaseException as failure:
+            self._failure = failure
+
+    def end(self) -> None:
+        """Stop the relay, which must not have failed."""
+        self.stop.set()
+        self.thread.join(60)
+        assert not self.thread.is_alive()
+        if self._failure is not None:
+            raise self._failure
+
+    def has_caught_up(self) -> bool:
+        """Whether all that is published now has been sent."""
+        published = [manifest.load(self._folder.manifest(writer)).next_sequence for writer in self._folder.writers()]
+        return self.progress.positions == published or not self.thread.is_alive()
+
+
+@contextmanager
+def following(settings: Settings, ledger: Path) -> Iterator[Following]:
+    """A relay that follows the ledger during the block."""
+    relay = Following(settings, ledger)
+    relay.thread.start()
+    try:
+        yield relay
+    finally:
+        relay.end()
+
+
+def is_paused(process: "subprocess.Popen[str]") -> bool:
+    """Whether a process has been stopped by SIGSTOP."""
+    assert process.poll() is None, process.communicate()
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def start_relay(
+    settings: Settings, ledger: Path, mode: str = "ONCE", point: str = "-", call: int = 1, number: int = 9
+) -> "subprocess.Popen[str]":
+    """A relay in a process of its own, see `relay_child`."""
+    return subprocess.Popen(
+        [
+            *[sys.executable, "-m", "tests.kafka.relay_child", settings.to_json(), str(ledger)],
+            *[mode, point, str(call), str(number)],
+        ],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def committed(settings: Settings, name: str) -> list[Message]:
+    """Every message of a topic that a reader of committed messages sees, each partition in its order."""
+    topic = topic_name(settings, name)
+    partitions = describe_topic(settings, topic).partitions
+    reading = {"group.id": "looking", "isolation.level": "read_committed", "enable.partition.eof": True}
+    messages: list[Message] = []
+    ends = 0
+    with closing(Consumer({**settings.kafka, **reading, "auto.offset.reset": "error"})) as consumer:
+        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(partitions)])
+        deadline = time.monotonic() + 60
+        while ends < partitions:
+            assert time.monotonic() < deadline, f"{topic} has no end"
+            for message in consumer.consume(10_000, 0.2):
+                if message.error() is None:
+                    messages.append(message)
+                else:
+                    assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
+                    ends += 1
+    return messages
+
+
+def rows_in_order(ledger: Path, table: str) -> pl.DataFrame:
+    """The rows of a table as each writer committed them, read file by file."""
+    files = [
+        ledger / table / file.name
+        for path in sorted((ledger / "manifest").glob("*.json"))
+        for file in manifest.load(path).live(table)
+    ]
+    return pl.concat([pl.DataFrame(pl.from_arrow(pq.read_table(file, partitioning=None))) for file in files])
+
+
+def assert_relayed(settings: Settings, ledger: Path, world: World | None = None) -> None:
+    """Every line item and every rejected record once, as the ledger has it, those of a key in the ledger's order."""
+    wanted: dict[str, list[dict]] = defaultdict(list)
+    for row in rows_in_order(ledger, "line_items").iter_rows(named=True):
+        wanted[row["subscription_id"]].append({name: plain(value) for name, value in row.items()})
+    found: dict[str, list[dict]] = defaultdict(list)
+    partitions: dict[str, set[int]] = defaultdict(set)
+    for message in committed(settings, "rated.line-items"):
+        found[message.key().decode()].append(json.loads(message.value()))
+        partitions[message.key().decode()].add(message.partition())
+    assert sum(map(len, found.values())) == sum(map(len, wanted.values()))
+    for key, lines in wanted.items():
+        assert found[key] == lines, key
+        assert len(partitions[key]) == 1, f"{key} is in several partitions"
+    assert_rejected_relayed(settings, ledger, world)
+
+
+def assert_rejected_relayed(settings: Settings, ledger: Path, world: World | None) -> None:
+    events = rows_in_order(ledger, "events").filter(pl.col("verdict") == "rejected")
+    wanted = {(row["partition"], row["offset"]): row["reason"] for row in events.iter_rows(named=True)}
+    messages = committed(settings, "metering.rejected")
+    assert len(messages) == len(wanted)
+    lines = [path.read_bytes().splitlines() for path in world.events] if world else None
+    for message in messages:
+        headers = {name: value.decode() for name, value in message.headers()}
+        place = int(headers["partition"]), int(headers["offset"])
+        assert headers["reason"] == wanted.pop(place)
+        if lines:
+            assert message.value() == lines[place[0]][place[1]]
+    assert not wanted
+
+
+def plain(value: object) -> object:
+    """A value of the ledger as its message has it."""
+    match value:
+        case Decimal():
+            text = format(value, "f")
+            return text.rstrip("0").rstrip(".") if "." in text else text
+        case datetime():
+            return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        case _:
+            return value
+
+
+def noted_at(ledger: Path) -> int:
+    """When a relay of the ledger last noted its place; 0 if none did."""
+    return (ledger / FILE).stat().st_mtime_ns if (ledger / FILE).exists() else 0
+
+
+def wait_until(happened: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    """Until something has happened, which it must."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.02)

@@ -1,0 +1,328 @@
+"""The relay on a real broker: whoever reads committed messages sees each of the ledger once, in order per key."""
+
+import itertools
+import random
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+from dataflows.connectors.kafka_client import admin_client, answer, topic_name
+from dataflows.connectors.relay_producer import RelayProducer
+from dataflows.errors import RatemillError
+from dataflows.launcher import run_rating
+from dataflows.ledger import manifest
+from dataflows.ledger.relay_note import FILE
+from dataflows.relay import run_relay
+from dataflows.relay_start import RelayStart
+from dataflows.settings import Settings
+from ops.topics import check_topics
+from tests.flow.runs import BUSY, start
+from tests.flow.world import World, make_world
+from tests.kafka.relay_child import POINTS
+from tests.kafka.relaying import (
+    RATING,
+    assert_relayed,
+    committed,
+    folder_of,
+    following,
+    is_paused,
+    noted_at,
+    rate,
+    relay,
+    start_relay,
+    wait_until,
+)
+
+EVENTS_PER_FILE = 4_000
+RANDOM_KILLS = 6
+# Kafka looks for transactions that take too long every ten seconds.
+SECONDS_UNTIL_KAFKA_NOTICES = 14
+SECONDS_TO_STOP = 15
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> World:
+    return make_world(tmp_path_factory.mktemp("world"), EVENTS_PER_FILE)
+
+
+@pytest.fixture(scope="module")
+def rated(world, tmp_path_factory) -> Path:
+    """A ledger that nobody has relayed; tests take copies."""
+    ledger = tmp_path_factory.mktemp("rated") / "ledger"
+    rate(world, ledger, 0, 1, 2)
+    return ledger
+
+
+@pytest.fixture
+def ledger(rated, tmp_path) -> Path:
+    return Path(shutil.copytree(rated, tmp_path / "ledger"))
+
+
+@pytest.fixture
+def settings(broker, topic_prefix) -> Settings:
+    settings = Settings(kafka={"bootstrap.servers": broker.bootstrap}, topic_prefix=topic_prefix, topic_partitions=3)
+    check_topics(settings, make=True)
+    return settings
+
+
+def test_everything_arrives_once_and_in_order(world, settings, tmp_path):
+    """Between the runs of the relay files are merged, of commits that it has sent and of others."""
+    ledger = tmp_path / "ledger"
+    sent, met = [0, 0], False
+    for file in range(3):
+        rate(world, ledger, file)
+        met |= any(
+            held.sequence_first < position <= held.sequence_last
+            for writer, position in enumerate(sent)
+            for held in manifest.load(folder_of(ledger).manifest(writer)).live("line_items")
+        )
+        sent = relay(settings, ledger).positions
+        assert_relayed(settings, ledger, world)
+    assert met, "no file had commits that were sent and commits that were not"
+    again = relay(settings, ledger)
+    assert (again.commits, again.messages.total()) == (0, 0)
+    assert again.positions == again.published
+    assert_relayed(settings, ledger, world)
+
+
+def test_a_relay_follows_a_flow_that_writes_merges_and_removes_files(world, settings, tmp_path):
+    ledger = tmp_path / "ledger"
+    with following(settings, ledger) as running:
+        process = start(world, ledger, BUSY)
+        said = process.communicate()[1]
+        assert process.returncode == 0, said
+        wait_until(running.has_caught_up, "the relay catches up")
+    assert running.remarks == []
+    assert running.progress.commits > 10
+    assert_relayed(settings, ledger, world)
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_at_a_named_point(world, settings, ledger, point):
+    """Twice at the same point, so that a relay that goes on after a kill is killed too."""
+    calls = (1, 1) if "earlier" in point or "noted" in point else (2, 5)
+    for call in calls:
+        process = start_relay(settings, ledger, point=point, call=call)
+        process.communicate(timeout=120)
+        assert process.returncode == -signal.SIGKILL, f"the relay never came to: {point}"
+    relay(settings, ledger)
+    assert_relayed(settings, ledger, world)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_at_random_while_a_flow_writes(world, settings, tmp_path, seed):
+    rng = random.Random(seed)
+    print(f"seed {seed}")
+    ledger = tmp_path / "ledger"
+    folder_of(ledger)
+    rating = start(world, ledger, BUSY)
+    killed = 0
+    for _ in range(RANDOM_KILLS):
+        process = start_relay(settings, ledger, "FOLLOW")
+        noted = noted_at(ledger)
+        wait_until(lambda noted=noted: noted_at(ledger) > noted, "a relay starts")
+        time.sleep(rng.uniform(0, 1))
+        killed += process.poll() is None
+        process.kill()
+        process.communicate()
+    said = rating.communicate(timeout=120)[1]
+    assert rating.returncode == 0, said
+    assert killed == RANDOM_KILLS, "relays ended by themselves"
+    relay(settings, ledger)
+    assert_relayed(settings, ledger, world)
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_a_broker_that_goes_away_and_comes_back(world, settings, ledger, broker, end, monkeypatch):
+    """It goes in the middle of transactions, three times; the relay waits for it, and says so when it takes long."""
+    returns = [threading.Timer(seconds, broker.start) for seconds in (0, 3, 9)]
+    leaving = dict(zip((2, 7, 12), returns, strict=True))
+    calls = itertools.count(1)
+    send = RelayProducer.send
+
+    def sending(*arguments: object) -> int:
+        sent = send(*arguments)
+        if (comes_back := leaving.get(next(calls))) is not None:
+            getattr(broker, end)()
+            comes_back.start()
+        return sent
+
+    monkeypatch.setattr(RelayProducer, "send", sending)
+    remarks: list[str] = []
+    try:
+        progress = run_relay(settings, folder_of(ledger), threading.Event(), True, remark=remarks.append)
+    finally:
+        for comes_back in returns:
+            comes_back.join()
+    assert_relayed(settings, ledger, world)
+    assert progress.last_error is None
+    waited = [remark for remark in remarks if remark.endswith("waiting, and going on by itself")]
+    assert waited
+    assert len(remarks) == 2 * len(waited), "one remark when it goes, one when it is back"
+
+
+def test_a_second_relay_fences_off_the_first(world, settings, ledger):
+    """The first one has an open transaction when the second one starts; it says so in a sentence, and ends."""
+    first = start_relay(settings, ledger, "FOLLOW", "after some rows were sent", 4, signal.SIGSTOP)
+    wait_until(lambda: is_paused(first), "the first relay pauses")
+    relay(settings, ledger)
+    first.send_signal(signal.SIGCONT)
+    said = first.communicate(timeout=60)[1]
+    assert first.returncode == 1
+    assert said.startswith(f"another relay of the ledger {ledger} has started, and this one stops"), said
+    assert said.count("\n") == 1
+    assert_relayed(settings, ledger, world)
+
+
+def test_a_transaction_that_took_too_long_is_sent_again(world, settings, ledger):
+    """Kafka fences such a relay off as if another one had started."""
+    impatient = settings.model_copy(update={"kafka": {**settings.kafka, "transaction.timeout.ms": "1000"}})
+    relay_process = start_relay(impatient, ledger, "ONCE", "after some rows were sent", 4, signal.SIGSTOP)
+    wait_until(lambda: is_paused(relay_process), "the relay pauses")
+    time.sleep(SECONDS_UNTIL_KAFKA_NOTICES)
+    relay_process.send_signal(signal.SIGCONT)
+    said = relay_process.communicate(timeout=120)[1]
+    assert relay_process.returncode == 0, said
+    assert_relayed(settings, ledger, world)
+
+
+@pytest.mark.parametrize(
+    ("point", "wish"),
+    [
+        ("-", signal.SIGTERM),
+        ("-", signal.SIGINT),
+        ("after some rows were sent", signal.SIGTERM),
+        ("before a transaction is committed", signal.SIGINT),
+    ],
+)
+def test_a_relay_that_is_asked_to_stop(world, settings, ledger, point, wish):
+    process = start_relay(settings, ledger, "FOLLOW", point, 3, wish)
+    if point == "-":
+        wait_until(lambda: (ledger / FILE).exists(), "the relay starts")
+        process.send_signal(wish)
+    said = process.communicate(timeout=30)[1]
+    assert (process.returncode, said) == (0, "")
+    relay(settings, ledger)
+    assert_relayed(settings, ledger, world)
+
+
+def test_a_relay_that_is_asked_to_stop_while_kafka_is_away(world, settings, ledger, broker):
+    with following(settings, ledger) as running:
+        wait_until(lambda: running.progress.commits > 0, "the relay sends")
+        broker.kill()
+        try:
+            rate(world, ledger, 0, 1, 2)
+            wait_until(lambda: running.progress.last_error is not None, "the relay notices")
+            began = time.monotonic()
+            running.stop.set()
+            running.thread.join(60)
+            assert time.monotonic() - began < SECONDS_TO_STOP
+        finally:
+            broker.start()
+    relay(settings, ledger)
+    assert_relayed(settings, ledger, world)
+
+
+def test_an_empty_ledger(settings, tmp_path):
+    progress = relay(settings, tmp_path / "ledger")
+    assert (progress.commits, progress.positions, progress.published) == (0, [0, 0], [0, 0])
+    assert committed(settings, "rated.line-items") == []
+
+
+def test_no_topics(broker, topic_prefix, ledger):
+    settings = Settings(kafka={"bootstrap.servers": broker.bootstrap}, topic_prefix=topic_prefix)
+    with pytest.raises(
+        RatemillError, match=f"has no topic {topic_prefix}rated[.]line-items: make it with `ratemill top"
+    ):
+        relay(settings, ledger)
+
+
+def test_a_wrong_address(ledger):
+    settings = Settings(kafka={"bootstrap.servers": "127.0.0.1:1"})
+    with pytest.raises(RatemillError, match=r"cannot reach Kafka at 127\.0\.0\.1:1"):
+        relay(settings, ledger)
+
+
+def test_a_ledger_may_be_moved(settings, ledger, tmp_path):
+    relay(settings, ledger)
+    moved = ledger.rename(tmp_path / "moved")
+    assert relay(settings, moved).commits == 0
+    assert_relayed(settings, moved)
+
+
+def test_an_older_backup_is_refused(world, settings, tmp_path):
+    """Also when it has been rated on, into other commits than those that were sent."""
+    ledger = tmp_path / "ledger"
+    rate(world, ledger, 0)
+    backup = Path(shutil.copytree(ledger, tmp_path / "backup"))
+    rate(world, ledger, 1, settings=RATING.model_copy(update={"batch_records": 50_000}))
+    sent = relay(settings, ledger).positions
+    shutil.copy(ledger / FILE, backup / FILE)
+    with pytest.raises(RatemillError, match=r"has published \d+ commits of writer 0, and \d+ of them are sent: it was"):
+        relay(settings, backup)
+    rate(world, backup, 2)
+    assert all(manifest.load(folder_of(backup).manifest(writer)).next_sequence >= at for writer, at in enumerate(sent))
+    with pytest.raises(RatemillError, match=r"has another commit \d+ of writer 0 than the one that was sent: it was"):
+        relay(settings, backup)
+    assert_relayed(settings, ledger)
+    (backup / FILE).unlink()
+    assert relay(settings, backup, start=RelayStart.NOW).messages.total() == 0
+
+
+@pytest.mark.parametrize("start_at", [None, *RelayStart])
+def test_a_position_that_kafka_has_forgotten(world, settings, ledger, topic_prefix, start_at):
+    """As when the topic was deleted, or the cluster is another one: a person says how to go on."""
+    before = relay(settings, ledger)
+    note = (ledger / FILE).read_bytes()
+    append = make_world(ledger.parent / "more", 300, files=1, seed=9)
+    run_rating(append.compiled(), None, append.events, ledger, RATING)
+    after = relay(settings, ledger)
+    new = after.messages.total()
+    assert new > 0
+    (ledger / FILE).write_bytes(note)
+    other = settings.model_copy(update={"topic_prefix": f"{topic_prefix}other."})
+    check_topics(other, make=True)
+    if start_at is None:
+        with pytest.raises(
+            RatemillError, match=r"does not know how far the ledger .* has been relayed: .*--from noted"
+        ):
+            relay(other, ledger)
+        return
+    sent = relay(other, ledger, start=start_at).messages.total()
+    expected = {RelayStart.BEGINNING: before.messages.total() + new, RelayStart.NOTED: new, RelayStart.NOW: 0}
+    assert sent == expected[start_at]
+    assert relay(other, ledger, start=start_at).messages.total() == 0, "a position that is known goes before"
+
+
+def test_rows_that_are_missing_from_a_file(settings, ledger):
+    table = ledger / "line_items"
+    [file, *_] = [held.name for held in manifest.load(folder_of(ledger).manifest(0)).live("line_items")]
+    rows = pq.read_table(table / file, partitioning=None)
+    pq.write_table(rows.slice(1), table / file)
+    with pytest.raises(RatemillError, match=rf"the ledger .* is damaged: {file} has {len(rows) - 1} rows; by the mani"):
+        relay(settings, ledger)
+
+
+def test_a_record_that_is_larger_than_the_topic_takes(world, settings, tmp_path):
+    """Its value is left out, and a header says so; the ledger has it."""
+    large = tmp_path / "large.ndjson"
+    large.write_bytes(b"\n".join([b"x" * 100_000, b"short", b"y" * 2_000_000, b""]))
+    run_rating(world.compiled(), world.catalog, [large], tmp_path / "ledger", RATING)
+    admin, topic = admin_client(settings), topic_name(settings, "metering.rejected")
+    change = ConfigEntry("max.message.bytes", "70000", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[change])
+    answer(admin, admin.incremental_alter_configs([resource])[resource])
+    assert relay(settings, tmp_path / "ledger").messages == {"metering.rejected": 3}
+    messages = sorted(committed(settings, "metering.rejected"), key=lambda message: message.headers()[2:])
+    assert [message.value() for message in messages] == [b"", b"short", b""]
+    assert [dict(message.headers()).get("value-left-out") for message in messages] == [
+        b"100000 bytes",
+        None,
+        b"2000000 bytes",
+    ]
