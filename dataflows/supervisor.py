@@ -86,7 +86,7 @@ class Supervisor:
 
     def _run_once(self, lock: int) -> tuple[Ending, str]:
         """Start all processes and wait for the end of the first; none of them lives afterwards."""
-        given = topic_input(self.folder, self.settings, accept_loss=self.accept_loss)
+        given = topic_input(self.folder, self.settings, accept_loss=self.accept_loss, remark=self.remark)
         children = Children(tasks_of(self.folder.root, self.settings, topic=given), lock, self.program)
         try:
             ending = self._watch(children)

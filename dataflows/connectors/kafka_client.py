@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +88,8 @@ def admin_client(settings: Settings) -> AdminClient:
 def answer(admin: AdminClient, future: "Future[Answer]", seconds: float = SECONDS_TO_ANSWER) -> Answer:
     """What the cluster answers, or KafkaException: after `seconds`, or as soon as it refuses the connection."""
     began = time.monotonic()
-    while not future.done():
-        admin.poll(_SECONDS_PER_LOOK)
+    while wait([future], _SECONDS_PER_LOOK).not_done:
+        admin.poll(0)
         if refusal := HEARING.refusal(since=began):
             raise KafkaException(refusal)
         if time.monotonic() > began + seconds:
@@ -107,11 +107,15 @@ def check_reachable(settings: Settings) -> None:
 
 
 def describe_topic(settings: Settings, topic: str) -> TopicFacts:
-    """What the cluster knows of a topic, by its full name; RatemillError if there is none."""
-    admin = admin_client(settings)
+    """What the cluster knows of a topic, by its full name; NoTopicError if there is none."""
+    return topic_facts(admin_client(settings), topic)
+
+
+def topic_facts(admin: AdminClient, topic: str, seconds: float = SECONDS_TO_ANSWER) -> TopicFacts:
+    """The same, asked by a client that is there."""
     with plain_kafka_errors(f"describing the topic {topic}"):
         try:
-            told = answer(admin, admin.describe_topics(TopicCollection([topic]))[topic])
+            told = answer(admin, admin.describe_topics(TopicCollection([topic]))[topic], seconds)
         except KafkaException as error:
             if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise no_topic(topic) from None
@@ -119,10 +123,14 @@ def describe_topic(settings: Settings, topic: str) -> TopicFacts:
     return TopicFacts(str(told.topic_id), len(told.partitions))
 
 
-def no_topic(topic: str) -> RatemillError:
+class NoTopicError(RatemillError):
+    """A topic is not there."""
+
+
+def no_topic(topic: str) -> NoTopicError:
     """The sentence for a topic that is not there."""
     advice = "make it with `ratemill topics`, or check RATEMILL_TOPIC_PREFIX"
-    return RatemillError(f"Kafka at {HEARING.servers()} has no topic {topic}: {advice}")
+    return NoTopicError(f"Kafka at {HEARING.servers()} has no topic {topic}: {advice}")
 
 
 def _check_files(kafka: Mapping[str, str]) -> None:

@@ -13,11 +13,17 @@ from typing import cast
 
 import numpy as np
 import numpy.typing as npt
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from dataflows.catalogs import Catalogs
-from dataflows.connectors.kafka_client import admin_client, client_settings, plain_kafka_errors
+from dataflows.connectors.kafka_client import (
+    NoTopicError,
+    admin_client,
+    client_settings,
+    plain_kafka_errors,
+    topic_facts,
+)
 from dataflows.connectors.kafka_records import Records, records_of
 from dataflows.connectors.topic import Place, TopicInput, lost_records, offsets_of
 from dataflows.errors import RatemillError, UnmendableError
@@ -31,6 +37,7 @@ from rating.resolve import NONE_YET, LaneState
 _GATHERING_SECONDS = 0.1
 _SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_TO_LOOK = 1.0
+_SECONDS_OF_PATIENCE = 30.0
 _OURS = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
@@ -62,25 +69,19 @@ class TopicReader:
         self, given: TopicInput, consumer: int, catalogs: Catalogs, settings: Settings, give_up: Callable[[], bool]
     ) -> None:
         self._topic = given.topic
+        self._topic_id = given.topic_id
         self._catalogs = catalogs
         self._settings = settings
         self._give_up = give_up
         partitions = given.partitions_of(consumer)
-        self._clocks = {number: _clock(given.places.get(number)) for number in partitions}
+        self._clocks = {number: _clock(given.places[number]) for number in partitions}
         self._ends: dict[int, int] = {}
         self._next_look = time.monotonic() + _SECONDS_BETWEEN_LOOKS
         self._admin = admin_client(settings)
         with plain_kafka_errors(f"reading {self._topic}"):
             self._consumer = Consumer(client_settings(settings, {**_OURS, "group.id": settings.group}))
             self._consumer.assign(
-                [
-                    TopicPartition(
-                        self._topic,
-                        number,
-                        given.places[number].next_offset if number in given.places else OFFSET_BEGINNING,
-                    )
-                    for number in partitions
-                ]
+                [TopicPartition(self._topic, number, given.places[number].next_offset) for number in partitions]
             )
 
     def read(self) -> Poll:
@@ -91,6 +92,8 @@ class TopicReader:
         size = 0
         errors = [message for message in messages if message.error() is not None]
         records_alone = [message for message in messages if message.error() is None] if errors else messages
+        if records_alone and not self._is_still_the_topic():
+            return Poll([], 0, [])
         for partition, own in _of_partitions(records_alone).items():
             self._ends.pop(partition, None)
             with timed(Stage.DECODE):
@@ -111,6 +114,32 @@ class TopicReader:
     def close(self) -> None:
         """Let go of the broker."""
         self._consumer.close()
+
+    def _is_still_the_topic(self) -> bool:
+        """Whether what was read is of the topic that feeds the ledger; asked afterwards, so that there is no doubt.
+
+        One made anew under its name has other records at our offsets. False if we shall stop before anybody can tell.
+        """
+        last = time.monotonic() + _SECONDS_OF_PATIENCE
+        while not self._give_up():
+            try:
+                found = topic_facts(self._admin, self._topic, _SECONDS_TO_LOOK).topic_id
+            except NoTopicError:
+                # A broker that has just started does not know all of its topics at once.
+                if time.monotonic() > last:
+                    raise
+                time.sleep(_GATHERING_SECONDS)
+            except RatemillError:
+                # It is away, and comes back.
+                last = time.monotonic() + _SECONDS_OF_PATIENCE
+            else:
+                if found != self._topic_id:
+                    raise UnmendableError(
+                        f"the topic {self._topic} was deleted and made again while it was read: its offsets begin anew,"
+                        " so it needs a new ledger"
+                    )
+                return True
+        return False
 
     def _heed(self, message: Message) -> None:
         error = message.error()
@@ -158,6 +187,8 @@ class TopicReader:
             return []
         self._next_look = time.monotonic() + _SECONDS_BETWEEN_LOOKS
         moment = time.time_ns() // 1_000
+        if not self._is_still_the_topic():
+            return []
         try:
             behind = offsets_of(self._admin, self._topic, self._ends, OffsetSpec.latest(), _SECONDS_TO_LOOK)
         except RatemillError:
@@ -181,8 +212,8 @@ def _of_partitions(records: Sequence[Message]) -> dict[int, list[Message]]:
     return found
 
 
-def _clock(place: Place | None) -> int:
-    return LaneState.load(place.lane).latest_time if place is not None and place.lane else NONE_YET
+def _clock(place: Place) -> int:
+    return LaneState.load(place.lane).latest_time if place.lane else NONE_YET
 
 
 def _between_changes(clocks: npt.NDArray[np.int64], changes: Sequence[int]) -> Iterator[tuple[int, int]]:

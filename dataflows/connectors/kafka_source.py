@@ -65,8 +65,8 @@ class ConsumerPartition(StatefulSourcePartition):
         self._source = source
         given = source.given
         own = given.partitions_of(consumer)
-        self._places = {number: given.places[number] for number in own if number in given.places}
-        self._lanes = {number: LaneState.load(place.lane) for number, place in self._places.items()}
+        self._places = {number: given.places[number] for number in own}
+        self._lanes = {number: LaneState.load(place.lane) for number, place in self._places.items() if place.lane}
         self._next_offsets = {number: place.next_offset for number, place in self._places.items()}
         self._bytes_in_epoch = 0
         self._reader = TopicReader(given, consumer, source.catalogs, source.settings, source.stopping.is_set)
@@ -101,7 +101,8 @@ class ConsumerPartition(StatefulSourcePartition):
         self._reader.keep({number: place.next_offset for number, place in self._places.items()})
         self._bytes_in_epoch = 0
         self._places = {
-            number: Place(offset, self._lanes[number].snapshot()) for number, offset in self._next_offsets.items()
+            number: Place(offset, self._lanes[number].snapshot() if number in self._lanes else b"")
+            for number, offset in self._next_offsets.items()
         }
         return count_snapshot(Step.READ, save_places(self._places))
 

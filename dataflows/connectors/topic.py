@@ -4,7 +4,8 @@ Owns: `topic.json` in the ledger (the topic that feeds it, for ever), and the pl
 not own: reading (`kafka_reader`). The rule: a place that no longer exists in the topic is told and never skipped.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 import msgspec
 from confluent_kafka import TopicPartition
@@ -19,7 +20,7 @@ from dataflows.connectors.kafka_client import (
     topic_name,
 )
 from dataflows.errors import UnmendableError
-from dataflows.ledger.folder import LedgerFolder, plain_os_errors, replace_file
+from dataflows.ledger.folder import RESTORE, LedgerFolder, plain_os_errors, replace_file
 from dataflows.preparation import FLOW, READ_STEP
 from dataflows.recovery import kept_states
 from dataflows.settings import Settings
@@ -38,7 +39,7 @@ class FedBy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):
-    """How far one partition has been read: the next offset, and the state of its lane as bytes."""
+    """How far one partition has been read: the next offset, and its lane as bytes, none before the first record."""
 
     next_offset: int
     lane: bytes
@@ -52,12 +53,13 @@ class Places(msgspec.Struct, frozen=True, array_like=True):
 
 
 class TopicInput(msgspec.Struct, frozen=True):
-    """A topic, the places its partitions are at, and the number of consumers that share them.
+    """A topic, the places its partitions are at, all of them, and the number of consumers that share them.
 
     `resting` are the inputs of earlier runs that the recovery store knows, by name.
     """
 
     topic: str
+    topic_id: str
     partitions: int
     consumers: int
     places: dict[int, Place]
@@ -78,10 +80,16 @@ def save_places(places: Mapping[int, Place]) -> bytes:
     return msgspec.msgpack.encode(Places(_PLACES_VERSION, dict(places)))
 
 
-def topic_input(folder: LedgerFolder, settings: Settings, *, accept_loss: bool = False) -> TopicInput:
+def topic_input(
+    folder: LedgerFolder,
+    settings: Settings,
+    *,
+    accept_loss: bool = False,
+    remark: Callable[[str], None] = lambda sentence: None,
+) -> TopicInput:
     """The topic of the settings as the input of a prepared ledger; UnmendableError if it is not the one that fed it.
 
-    With `accept_loss`, reading goes on at the first record there is where the next ones were deleted.
+    With `accept_loss`, reading goes on at the first record there is where the next ones were deleted, and says so.
     """
     topic = topic_name(settings, EVENTS_TOPIC)
     facts = describe_topic(settings, topic)
@@ -92,9 +100,10 @@ def topic_input(folder: LedgerFolder, settings: Settings, *, accept_loss: bool =
     places = _newest(states for name, states in kept.items() if name.startswith(_CONSUMER))
     return TopicInput(
         topic,
+        facts.topic_id,
         facts.partitions,
         consumers,
-        _places_that_exist(settings, topic, places, accept_loss),
+        _places_that_exist(settings, topic, places, range(facts.partitions), remark if accept_loss else None),
         sorted(set(kept) - active),
     )
 
@@ -111,10 +120,17 @@ def _check_same(folder: LedgerFolder, now: FedBy) -> None:
     path = folder.topic
     with plain_os_errors(f"cannot use {path}"):
         if path.exists():
-            _compare(folder, msgspec.json.decode(path.read_bytes(), type=FedBy), now)
+            _compare(folder, _fed_by(path), now)
         elif folder.inputs.exists():
             raise UnmendableError(f"the ledger {folder.root} is fed by files; a topic needs a ledger of its own")
         replace_file(path, msgspec.json.format(msgspec.json.encode(now)))
+
+
+def _fed_by(path: Path) -> FedBy:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=FedBy)
+    except msgspec.DecodeError as error:
+        raise UnmendableError(f"{path} is damaged ({error}): {RESTORE}") from error
 
 
 def _compare(folder: LedgerFolder, before: FedBy, now: FedBy) -> None:
@@ -148,12 +164,17 @@ def _newest(kept: Iterable[bytes]) -> dict[int, Place]:
 
 
 def _places_that_exist(
-    settings: Settings, topic: str, places: Mapping[int, Place], accept_loss: bool
+    settings: Settings,
+    topic: str,
+    places: Mapping[int, Place],
+    partitions: Iterable[int],
+    accept: Callable[[str], None] | None,
 ) -> dict[int, Place]:
+    """The place of every partition: where there was none, the first record, so that it is known from now on."""
     admin = admin_client(settings)
-    first = offsets_of(admin, topic, places, OffsetSpec.earliest())
-    behind = offsets_of(admin, topic, places, OffsetSpec.latest())
-    kept = dict(places)
+    first = offsets_of(admin, topic, partitions, OffsetSpec.earliest())
+    behind = offsets_of(admin, topic, partitions, OffsetSpec.latest())
+    kept = {partition: Place(offset, b"") for partition, offset in first.items()} | dict(places)
     for partition, place in places.items():
         if place.next_offset > behind[partition]:
             raise UnmendableError(
@@ -162,8 +183,9 @@ def _places_that_exist(
                 " or begin a new ledger"
             )
         if place.next_offset < first[partition]:
-            if not accept_loss:
+            if accept is None:
                 raise UnmendableError(lost_records(topic, partition, place.next_offset, first[partition]))
+            accept(f"going on without {_lost(topic, partition, place.next_offset, first[partition])}")
             kept[partition] = msgspec.structs.replace(place, next_offset=first[partition])
     return kept
 
@@ -171,10 +193,14 @@ def _places_that_exist(
 def lost_records(topic: str, partition: int, next_offset: int, first_offset: int) -> str:
     """What to say of records that were deleted before they were rated."""
     return (
-        f"{first_offset - next_offset:,} records of {topic}, partition {partition}, offsets {next_offset} to"
-        f" {first_offset - 1}, were deleted before they were rated: restore them, or go on without them by"
-        " `ratemill run rating --accept-loss`, and give the topic a longer retention"
+        f"{_lost(topic, partition, next_offset, first_offset)}, were deleted before they were rated: restore them, or"
+        " go on without them by `ratemill run rating --accept-loss`, and give the topic a longer retention"
     )
+
+
+def _lost(topic: str, partition: int, next_offset: int, first_offset: int) -> str:
+    count = first_offset - next_offset
+    return f"{count:,} records of {topic}, partition {partition}, offsets {next_offset} to {first_offset - 1}"
 
 
 def offsets_of(

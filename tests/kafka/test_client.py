@@ -105,10 +105,12 @@ def made_anew(settings, topic, partitions):
     answer(admin, admin.create_topics([NewTopic(topic, partitions, 1)])[topic])
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        try:
-            return describe_topic(settings, topic)
-        except RatemillError:
-            time.sleep(0.1)
+        # A broker may tell of the deleted one for another moment.
+        with contextlib.suppress(RatemillError):
+            facts = describe_topic(settings, topic)
+            if facts.partitions == partitions:
+                return facts
+        time.sleep(0.1)
     raise AssertionError("the topic did not come")
 
 
