@@ -1,5 +1,6 @@
 """Errors of Kafka's client are one sentence that says what to do, in time, without secrets."""
 
+import contextlib
 import time
 
 import pytest
