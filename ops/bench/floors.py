@@ -60,7 +60,7 @@ def _of_files(flows: list[dict[str, Any]], resume: dict[str, Any]) -> Iterator[F
 
 
 def _of_kafka(kafka: dict[str, Any]) -> Iterator[Floor]:
-    flow, (one, two) = kafka["flow"], kafka["processes"]
+    flow, one, two = kafka["flow"], kafka["processes"][0], kafka["processes"][-1]
     yield Floor("Kafka -> ledger / bare limit", flow["ratio"], 0.4, 0.7, "", False)
     yield Floor("Kafka -> ledger / bare limit in CPU", flow["ratio_cpu"], 0.4, 0.7, "", False)
     yield Floor("Kafka -> ledger, events/s", flow["per_second"], 200_000, 400_000, "", False)

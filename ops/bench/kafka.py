@@ -26,14 +26,15 @@ class KafkaSizes:
     main: Scenario
     peer_lines: int
     wide: Scenario
+    processes: tuple[int, ...]
     paced_seconds: int
     warm_up_seconds: int
     idle_partitions: int
     idle_seconds: int
 
 
-KAFKA = KafkaSizes(Scenario(100_000, 3_000_000), 200_000, Scenario(100_000, 600_000), 30, 10, 64, 20)
-QUICK_KAFKA = KafkaSizes(Scenario(2_000, 40_000), 4_000, Scenario(2_000, 20_000), 4, 2, 64, 4)
+KAFKA = KafkaSizes(Scenario(100_000, 3_000_000), 200_000, Scenario(100_000, 600_000), (1, 2), 30, 10, 64, 20)
+QUICK_KAFKA = KafkaSizes(Scenario(2_000, 40_000), 4_000, Scenario(2_000, 20_000), (1, 2), 4, 2, 64, 4)
 
 
 def why_not_here() -> str | None:
@@ -129,9 +130,9 @@ class _Bench:
             return {"absent": str(missing)}
 
     def processes(self) -> list[dict[str, Any]]:
-        """Large records through one process, and through two."""
+        """Large records through one process, and through more."""
         path, found = self.traffic(self.sizes.wide), []
-        for number in (1, 2):
+        for number in self.sizes.processes:
             self.tell(f"large records through {number} process(es)")
             found.append(
                 self._measure(

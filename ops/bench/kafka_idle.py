@@ -10,17 +10,16 @@ from ops.bench.kafka_cpu import cpu_seconds
 from ops.bench.kafka_topic import make_topics, settings_for
 
 _SUBSCRIPTIONS = 1_000
-_SECONDS_TO_CALM = 3
 
 
 def measure_idle(
     bootstrap: str, broker: int, prefix: str, partitions: int, seconds: int, ledger: str
 ) -> dict[str, Any]:
-    """Shares of a core, over so many seconds of wall time."""
+    """Shares of a core over so many seconds, after as many in which what happens only once is over."""
     settings = settings_for(bootstrap, prefix, topic_partitions=partitions)
     make_topics(settings, _SUBSCRIPTIONS)
     with running(settings, Path(ledger)) as flow:
-        time.sleep(_SECONDS_TO_CALM)
+        time.sleep(seconds)
         begun, cpu, of_broker = perf_counter(), flow.cpu(), cpu_seconds(broker)
         while perf_counter() < begun + seconds:
             flow.look()

@@ -116,10 +116,10 @@ def test_the_whole_kafka_part_runs_tiny(broker, tmp_path, monkeypatch):
         raise NoPeerError("its environment takes too long to make")
 
     monkeypatch.setattr(kafka, "measure_peer", no_peer)
-    sizes = kafka.KafkaSizes(TINY, 0, TINY, paced_seconds=2, warm_up_seconds=1, idle_partitions=8, idle_seconds=1)
+    sizes = kafka.KafkaSizes(TINY, 0, TINY, (2,), paced_seconds=2, warm_up_seconds=1, idle_partitions=8, idle_seconds=1)
     measured = kafka.measure_kafka(sizes, 1, lambda scenario: str(traffic_file(scenario, tmp_path)), lambda _: None)
     assert measured["flow"]["events"] == TINY.events
-    assert [run["events"] for run in measured["processes"]] == [TINY.events] * 2
+    assert [(run["processes"], run["events"]) for run in measured["processes"]] == [(2, TINY.events)]
     latency = measured["latency"]
     assert 0.5 < latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["max"] < 60
     assert latency["producer"]["sent"] == 3 * latency["asked_per_second"]
