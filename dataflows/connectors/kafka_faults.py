@@ -51,7 +51,7 @@ _MOST_TELLING_FIRST = (_CREDENTIALS, _SASL, _TLS, _CONNECTION)
 
 # Where in its client librdkafka was when it failed: for its developers.
 _BROKER = re.compile(r"^\S*/(bootstrap|\d+): ")
-_STATE = re.compile(r" \(after \d+ms in state \w+[^)]*\)|, \d+ identical error\(s\) suppressed")
+_STATE = re.compile(r" \(after \d+ms in state \w+([^()]|\(s\))*\)|, \d+ identical error\(s\) suppressed")
 
 
 class Hearing:

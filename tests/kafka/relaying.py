@@ -23,11 +23,20 @@ from dataflows.ledger.folder import LedgerFolder, open_folder
 from dataflows.ledger.relay_note import FILE
 from dataflows.relay import RelayProgress, run_relay
 from dataflows.settings import Settings
+from ops.kafka.broker import Broker
+from ops.topics import check_topics
 from tests.flow.world import World
 
 ROOT = Path(__file__).resolve().parents[2]
 # Many small commits that are merged soon.
 RATING = Settings(batch_records=200, epoch_seconds=0.02, merge_files=3, replaced_files_seconds=2)
+
+
+def with_topics(broker: Broker, prefix: str) -> Settings:
+    """Settings with that prefix, and all topics."""
+    settings = Settings(kafka={"bootstrap.servers": broker.bootstrap}, topic_prefix=prefix, topic_partitions=3)
+    check_topics(settings, make=True)
+    return settings
 
 
 def rate(world: World, ledger: Path, *files: int, settings: Settings = RATING) -> None:
