@@ -1,7 +1,7 @@
 # Everything runs in .venv inside the checkout; each target sets up what it needs, once.
 PY := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench kafka clean
+.PHONY: help setup demo test check format bench soak kafka clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ format: setup ## Format the code and mend what the linter can mend
 
 bench: setup ## Measure the core, files and Kafka against bare limits and a peer (ARGS=--quick: some minutes)
 	@$(PY) -m ops.bench $(ARGS)
+
+soak: setup ## Run the long form of the fault tests: kills, storms, full disks (ARGS="--seed 7")
+	@$(PY) -m pytest -n 0 -v tests/kafka/faults --soak $(ARGS)
 
 kafka: setup ## Run a Kafka broker on loopback until Ctrl-C (ARGS="--port 9092 --folder data")
 	@$(PY) -m ops.kafka.broker $(ARGS)

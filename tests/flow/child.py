@@ -23,8 +23,9 @@ from dataflows.ledger.tables import TableFile
 from dataflows.settings import Settings
 from rating.catalog import compile_catalog
 
-# Name: owner, attribute, whether the call happens before the process dies.
-POINTS: dict[str, tuple[object, str, bool]] = {
+# Owner, attribute, whether the call happens before the process dies.
+Point = tuple[object, str, bool]
+POINTS: dict[str, Point] = {
     "before a batch is read": (files.FilePartition, "next_batch", False),
     "after a batch was read": (files.FilePartition, "next_batch", True),
     "before the place is kept": (files.FilePartition, "snapshot", False),
@@ -45,9 +46,9 @@ POINTS: dict[str, tuple[object, str, bool]] = {
 }
 
 
-def die_at(point: str, call: int) -> None:
+def die_at(point: Point, call: int, last_act: Callable[[], None] = lambda: None) -> None:
     """Arrange the death of this process at the call of that number."""
-    owner, name, after = POINTS[point]
+    owner, name, after = point
     original: Callable[..., object] = getattr(owner, name)
     # Writers call from threads of their own: each call keeps the number it was given.
     numbers = itertools.count(1)
@@ -55,11 +56,15 @@ def die_at(point: str, call: int) -> None:
     def counting(*arguments: object, **named: object) -> object:
         number = next(numbers)
         if number == call and not after:
-            os.kill(os.getpid(), signal.SIGKILL)
+            die()
         result = original(*arguments, **named)
         if number == call:
-            os.kill(os.getpid(), signal.SIGKILL)
+            die()
         return result
+
+    def die() -> None:
+        last_act()
+        os.kill(os.getpid(), signal.SIGKILL)
 
     setattr(owner, name, counting)
 
@@ -67,7 +72,7 @@ def die_at(point: str, call: int) -> None:
 def main() -> None:
     catalog, target, settings, point, call, *events = sys.argv[1:]
     if point != "-":
-        die_at(point, int(call))
+        die_at(POINTS[point], int(call))
     run_rating(
         compile_catalog(load_catalog(Path(catalog))),
         Path(catalog),

@@ -1,0 +1,85 @@
+"""Processes that die at every named point of reading, rating, writing, publishing and merging, while gateways send."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from dataflows.settings import Settings
+from tests.flow.runs import ROOT
+from tests.kafka.faults.acts import kill_all, wait_until
+from tests.kafka.faults.child import DEATHS, DIED, POINTS, deaths_died
+from tests.kafka.faults.steady import settings_of_faults
+from tests.kafka.faults.summary import SUMMARY
+from tests.kafka.faults.traffic import Gateway
+from tests.kafka.flows import make_topics, stop, wait_until_received
+
+SOAK_ROUNDS = 3
+PARTS = 3
+_RECORDS_PER_SECOND = 40
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_killed_at_named_points(broker, steady, topic_prefix, tmp_path, seed, part):
+    """A third of the points, one after the other: each restart runs into the next."""
+    rng = random.Random(seed)
+    points = rng.sample(list(POINTS), len(POINTS))[part::PARTS]
+    deaths = [(point, rng.randint(1, 4)) for point in points]
+    settings = settings_of_faults(
+        broker, topic_prefix, processes=rng.randint(1, 2), workers=rng.randint(1, 2), merge_files=2
+    )
+    print(settings.processes, settings.workers, deaths)
+    make_topics(settings, steady.traffic.catalog)
+    deaths_file, died = tmp_path / "deaths", tmp_path / "died"
+    deaths_file.write_text("".join(json.dumps(death) + "\n" for death in deaths))
+    flow = _start(settings, tmp_path / "ledger", {DEATHS: str(deaths_file), DIED: str(died)})
+    try:
+        with Gateway(settings, steady.traffic.records, _RECORDS_PER_SECOND) as gateway:
+            for number in range(len(deaths)):
+                wait_until(lambda number=number: number in deaths_died(died), flow)
+            sent = gateway.finish()
+        wait_until_received(tmp_path / "ledger", sent, flow)
+        said = stop(flow)
+    finally:
+        kill_all(flow)
+    assert said.count("starting again") >= len(deaths)
+    SUMMARY.add("kills at named points", len(deaths), steady.assert_reached(settings, tmp_path / "ledger"))
+
+
+def _start(settings: Settings, ledger, environment: dict[str, str]) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.kafka.faults.supervised", str(ledger), settings.to_json()],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize("point", ["clean_store", "resume"])
+def test_the_supervisor_is_killed_while_it_prepares(broker, steady, topic_prefix, tmp_path, point):
+    """The store is cleaned, commits are published: a kill in between leaves something for the next start to end."""
+    settings = settings_of_faults(broker, topic_prefix)
+    make_topics(settings, steady.traffic.catalog)
+    ledger = tmp_path / "ledger"
+    nothing = {DEATHS: os.devnull, DIED: str(tmp_path / "died")}
+    with Gateway(settings, steady.traffic.records, 300) as gateway:
+        first = _start(settings, ledger, nothing)
+        wait_until(lambda: len(list((ledger / "commits").glob("commits*"))) > 3, first)
+        kill_all(first)
+        second = _start(settings, ledger, nothing | {"TESTS_DIES_IN": point})
+        second.communicate(timeout=120)
+        assert second.returncode == -signal.SIGKILL
+        third = _start(settings, ledger, nothing)
+        try:
+            wait_until_received(ledger, gateway.finish(), third)
+            stop(third)
+        finally:
+            kill_all(third)
+    SUMMARY.add("kills at named points", 2, steady.assert_reached(settings, ledger))
