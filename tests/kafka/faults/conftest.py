@@ -5,7 +5,7 @@ import pytest
 from tests.kafka.faults.steady import Steady
 from tests.kafka.faults.summary import SUMMARY
 
-# Not seen to pass on a quiet machine yet, test by test: `make soak` runs all, and says what fails.
+# The others do not pass every time yet: `make soak` runs all, and says what fails.
 _IN_EVERY_RUN = frozenset({"test_points.py"})
 
 
