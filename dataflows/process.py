@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import msgspec
-from bytewax._bytewax import cluster_main
+from bytewax._bytewax import cluster_main, run_main
 
 from dataflows.connectors.catalog_folder import load_catalog
 from dataflows.errors import RatemillError, UnmendableError
@@ -47,6 +47,10 @@ def _run(task: Task, stopping: threading.Event) -> None:
     plan = _plan(task, stopping)
     flow = build_flow(plan)
     with plain_failures(plan.folder), used_by_engine(plan.folder.recovery) as recovery:
+        if len(task.addresses) < 2 and plan.settings.workers == 1:
+            # One worker needs no thread of its own, nor one that looks after it a thousand times a second.
+            run_main(flow, epoch_interval=plan.settings.epoch, recovery_config=recovery)
+            return
         cluster_main(
             flow,
             task.addresses,

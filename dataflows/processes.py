@@ -102,6 +102,8 @@ class Child:
             stderr=self._said,
             pass_fds=[lock],
             env={
+                # Its workers are the parallelism; every hand-over to a pool of Polars' own costs more than it gains.
+                "POLARS_MAX_THREADS": "1",
                 **os.environ,
                 **process_environment(task.process),
                 "PYTHONPATH": os.pathsep.join([root, *sys.path]),

@@ -50,7 +50,9 @@ def clean_store(folder: Path) -> int:
             raise _damaged(folder, "a file is missing")
         epoch = resume_epoch(folder)
         removed = sum(_remove_from(path, epoch) for path in _partitions(folder))
-    # Only now, as the journal of a crash may have held the end of a file.
+        # A journal may hold the end of a file, after a crash and where a full disk has kept it from being put there.
+        for path in _partitions(folder):
+            _empty_journal(path)
     for path in _partitions(folder):
         _check_whole(path)
     return removed
@@ -110,6 +112,11 @@ def _partitions(folder: Path) -> list[Path]:
 def _remove_from(path: Path, epoch: int) -> int:
     with closing(sqlite3.connect(path)) as store, store:
         return store.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (epoch,)).rowcount
+
+
+def _empty_journal(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as store:
+        store.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def kept_keys(folder: Path, step_id: str) -> set[str]:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -163,7 +164,12 @@ _REASONS = {
 
 def _last_change(store: Path) -> int:
     """When the recovery store was last written, which every epoch does, whether there are records or not."""
-    return max((path.stat().st_mtime_ns for path in store.iterdir()), default=0)
+    last = 0
+    for path in store.iterdir():
+        # SQLite removes its journals when a process that had them open ends.
+        with suppress(FileNotFoundError):
+            last = max(last, path.stat().st_mtime_ns)
+    return last
 
 
 def supervised(settings: Settings, ledger: Path) -> Supervisor:

@@ -88,8 +88,7 @@ def _texts(raw: pl.Series) -> pl.Series:
 
 
 def _said(raw: str) -> str | None:
-    value = msgspec.json.decode(raw)
-    return value if isinstance(value, str) else None
+    return msgspec.json.decode(raw, type=str) if raw.startswith('"') else None
 
 
 def _nothing(height: int) -> pl.Series:

@@ -49,9 +49,22 @@ class Refused(msgspec.Struct, frozen=True):
 
 _LONGEST_TIME = 128
 _any_json = msgspec.json.Decoder(dict[str, Any], float_hook=str)
+# The decoder takes integers of up to 4,300 digits, and JSON knows no limit.
+_LONG_INTEGER = re.compile(rb"([0-9]{4000})[0-9]+")
 _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
 )
+
+
+def decode_object(text: bytes) -> dict[str, Any]:
+    """A JSON object, for its shape and its texts; very long integers are cut short, other numbers stay texts.
+
+    msgspec.DecodeError, UnicodeDecodeError or RecursionError if it is none.
+    """
+    try:
+        return _any_json.decode(text)
+    except msgspec.ValidationError:
+        return _any_json.decode(_LONG_INTEGER.sub(rb"\1", text))
 
 
 def examine(record: bytes) -> Refused:
@@ -61,7 +74,7 @@ def examine(record: bytes) -> Refused:
             Reason.TOO_LARGE, f"the record has {len(record)} bytes, at most {RECORD_BYTES_LIMIT} are allowed"
         )
     try:
-        content = _any_json.decode(record)
+        content = decode_object(record)
         record.decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return _refuse(Reason.MALFORMED_JSON, f"not a JSON object in UTF-8: {error}")

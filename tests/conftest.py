@@ -9,6 +9,9 @@ os.environ.setdefault("POLARS_MAX_THREADS", "1")
 import pytest
 from hypothesis import HealthCheck, settings
 
+# What the modules that tests share assert is told with its values, too.
+pytest.register_assert_rewrite("tests.flow", "tests.kafka", "tests.ledger", "tests.ops", "tests.steps")
+
 settings.register_profile(
     "ratemill",
     deadline=None,  # shared machines stall; pytest-timeout catches what hangs

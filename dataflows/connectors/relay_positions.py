@@ -7,6 +7,7 @@ Kafka keeps such positions in consumer groups as well. There they are forgotten 
 librdkafka may wait for ever when it writes one while a broker goes away (docs/decisions/0016-relay.md).
 """
 
+import time
 from contextlib import closing
 
 import msgspec
@@ -23,11 +24,13 @@ POSITIONS_TOPIC = "relay.positions"
 PARTITION = 0
 _RECORDS_PER_POLL = 10_000
 _SECONDS_PER_POLL = 0.2
+_SECONDS_OF_SILENCE = 10.0
 _READING = {
     # A consumer must name a group, though it never joins it.
     "group.id": "ratemill-relay",
     "enable.auto.commit": False,
-    "auto.offset.reset": "error",
+    # All is read from the start; whatever makes a consumer begin again, it may.
+    "auto.offset.reset": "earliest",
     "isolation.level": "read_committed",
     "enable.partition.eof": True,
     "fetch.wait.max.ms": 100,
@@ -73,7 +76,21 @@ def read_positions(settings: Settings, ledger: str, writers: int, patience: Pati
     end = answer(admin, admin.list_offsets({place: OffsetSpec.latest()})[place]).offset
     writer_of = {_key(ledger, writer): writer for writer in range(writers)}
     found: dict[int, Position] = {}
-    read_to = 0
+    while not _read(settings, place, end, writer_of, found, patience):
+        continue
+    return found
+
+
+def _read(
+    settings: Settings,
+    place: TopicPartition,
+    end: int,
+    writer_of: dict[bytes, int],
+    found: dict[int, Position],
+    patience: Patience,
+) -> bool:
+    """Read from the start up to `end` into `found`; False if nothing comes for a while, so that a new consumer may."""
+    read_to, heard = 0, time.monotonic()
     with closing(Consumer(client_settings(settings, _READING))) as consumer:
         consumer.assign([TopicPartition(place.topic, PARTITION, OFFSET_BEGINNING)])
         while read_to < end:
@@ -83,9 +100,13 @@ def read_positions(settings: Settings, ledger: str, writers: int, patience: Pati
                 writer = writer_of.get(message.key() or b"")
                 if message.error() is None and writer is not None:
                     found[writer] = msgspec.json.decode(message.value() or b"", type=Position)
+            if messages:
+                heard = time.monotonic()
             if read_to < end:
                 patience.wait(f"reading the topic {place.topic}")
-    return found
+                if time.monotonic() > heard + _SECONDS_OF_SILENCE:
+                    return False
+    return True
 
 
 def _read_to(message: Message) -> int:

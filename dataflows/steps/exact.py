@@ -25,12 +25,12 @@ from schemas.events import (
     Refused,
     WireEvent,
     count_elements,
+    decode_object,
     examine,
     parse_time,
 )
 
 _wire_event = msgspec.json.Decoder(WireEvent)
-_any_data = msgspec.json.Decoder(dict[str, object], float_hook=str)
 _NULL = b"null"
 _NOTHING = (b"", _NULL)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -102,7 +102,7 @@ def _decoded(record: bytes) -> WireEvent:
 
 def _elements(data: msgspec.Raw, members: Members) -> _Texts:
     try:
-        if count_elements(_any_data.decode(data)) > ELEMENTS_LIMIT:
+        if count_elements(decode_object(bytes(data))) > ELEMENTS_LIMIT:
             raise _NoEventError
         return tuple(text.decode() if text not in _NOTHING else None for text in members(data))
     except _UNREADABLE as error:

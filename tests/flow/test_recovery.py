@@ -5,22 +5,25 @@ When the canary dies, Bytewax has been mended, and the cleaning may go.
 
 import json
 import random
+import resource
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from dataflows.errors import RatemillError
+from dataflows.errors import RatemillError, UnmendableError
 from dataflows.recovery import clean_store, kept_states, make_store, resume_epoch, used_by_engine
 from tests.flow.counting import KEYS
 from tests.flow.runs import ROOT
 
 ITEMS = 16_000
+ROWS = 40
 TRIALS = 60
 
 
@@ -108,6 +111,38 @@ def test_a_damaged_store_is_one_sentence(tmp_path):
     (store / "part-0.sqlite3").write_bytes(b"no database at all" * 100)
     with pytest.raises(RatemillError, match=r"the recovery store .* is damaged"):
         clean_store(store)
+
+
+def test_a_full_disk_does_not_damage_a_store(tmp_path):
+    """It keeps the journal from being put into the file, whose first page then says more than there is."""
+    store = tmp_path / "store"
+    make_store(store)
+    path = store / "part-0.sqlite3"
+    with closing(sqlite3.connect(path)) as writer:
+        writer.execute("PRAGMA wal_autocheckpoint = 0")
+        with writer:
+            writer.execute("CREATE TABLE more (content)")
+            writer.executemany("INSERT INTO more VALUES (zeroblob(?))", [(10_000,)] * ROWS)
+        with files_of_at_most(path.stat().st_size + 20_000):
+            with pytest.raises(RatemillError, match="cannot use the recovery store") as failure:
+                clean_store(store)
+            assert not isinstance(failure.value, UnmendableError)
+    assert clean_store(store) == 0
+    with closing(sqlite3.connect(path)) as reader:
+        assert reader.execute("SELECT count(*) FROM more").fetchone() == (ROWS,)
+
+
+@contextmanager
+def files_of_at_most(size: int):
+    """No file of this process may grow beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    heeded = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, heeded)
 
 
 def test_nobody_reads_the_store_while_the_engine_of_this_process_has_it_open(tmp_path):

@@ -15,8 +15,9 @@ from pathlib import Path
 import polars as pl
 import pyarrow.parquet as pq
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka.admin import OffsetSpec
 
-from dataflows.connectors.kafka_client import describe_topic, topic_name
+from dataflows.connectors.kafka_client import admin_client, answer, describe_topic, topic_name
 from dataflows.launcher import run_rating
 from dataflows.ledger import manifest
 from dataflows.ledger.folder import LedgerFolder, open_folder
@@ -124,23 +125,29 @@ def start_relay(
 
 
 def committed(settings: Settings, name: str) -> list[Message]:
-    """Every message of a topic that a reader of committed messages sees, each partition in its order."""
+    """Every message of a topic that a reader of committed messages sees, each partition in its order.
+
+    Kafka closes a transaction a moment after it says so: what a partition ends with now is waited for.
+    """
     topic = topic_name(settings, name)
-    partitions = describe_topic(settings, topic).partitions
+    places = [TopicPartition(topic, number) for number in range(describe_topic(settings, topic).partitions)]
+    admin = admin_client(settings)
+    futures = admin.list_offsets({place: OffsetSpec.latest() for place in places})
+    ends = {place.partition: answer(admin, future).offset for place, future in futures.items()}
     reading = {"group.id": "looking", "isolation.level": "read_committed", "enable.partition.eof": True}
     messages: list[Message] = []
-    ends = 0
     with closing(Consumer({**settings.kafka, **reading, "auto.offset.reset": "error"})) as consumer:
-        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(partitions)])
+        consumer.assign([TopicPartition(topic, place.partition, OFFSET_BEGINNING) for place in places])
+        read_to = dict.fromkeys(ends, 0)
         deadline = time.monotonic() + 60
-        while ends < partitions:
-            assert time.monotonic() < deadline, f"{topic} has no end"
+        while any(read_to[partition] < end for partition, end in ends.items()):
+            assert time.monotonic() < deadline, f"{topic} ends at {ends}, and was read to {read_to} only"
             for message in consumer.consume(10_000, 0.2):
+                read_to[message.partition()] = message.offset() + (message.error() is None)
                 if message.error() is None:
                     messages.append(message)
                 else:
                     assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
-                    ends += 1
     return messages
 
 

@@ -16,7 +16,7 @@ from dataflows.settings import Settings
 from tests.kafka.flows import received
 
 SECONDS = 120
-_SECONDS_BETWEEN_LOOKS = 0.02
+_SECONDS_BETWEEN_LOOKS = 0.05
 
 
 def children_of(flow: subprocess.Popen) -> list[int]:

@@ -6,7 +6,9 @@ from tests.kafka.faults.steady import Steady
 from tests.kafka.faults.summary import SUMMARY
 
 # The others do not pass every time yet: `make soak` runs all, and says what fails.
-_IN_EVERY_RUN = frozenset({"test_points.py"})
+_IN_EVERY_RUN = frozenset(
+    {f"test_{n}.py" for n in "points broker_away processes disk bad_input storm replay topic kills".split()}
+)
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -86,7 +86,9 @@ class Gateway:
         self._topic = topic_name(settings, "metering.events")
         self._records = records
         self._per_second = per_second
-        self._producer = Producer(client_settings(settings, {"enable.idempotence": True, "linger.ms": 5}))
+        self._producer = Producer(
+            client_settings(settings, {"enable.idempotence": True, "linger.ms": 5, "message.max.bytes": 1_048_576})
+        )
         self._failures: list[object] = []
         self._hurry = Event()
         self._end = Event()
