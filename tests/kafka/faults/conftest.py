@@ -5,18 +5,6 @@ import pytest
 from tests.kafka.faults.steady import Steady
 from tests.kafka.faults.summary import SUMMARY
 
-# The others do not pass every time yet: `make soak` runs all, and says what fails.
-_IN_EVERY_RUN = frozenset(
-    {f"test_{n}.py" for n in "points broker_away processes disk bad_input storm replay topic kills".split()}
-)
-
-
-def pytest_ignore_collect(collection_path, config):
-    """All other modules belong to the long form."""
-    is_test = collection_path.name.startswith("test_")
-    in_this_run = collection_path.name in _IN_EVERY_RUN or config.getoption("--soak", False)
-    return True if is_test and not in_this_run else None
-
 
 def pytest_addoption(parser):
     parser.addoption("--soak", action="store_true", help="the long form of the fault tests")

@@ -4,6 +4,7 @@ Owns: reading the topic back as the broker kept it, and the comparison. The rule
 stands in the topic does; verdict, subscription, reason and lines must be the same for every record.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,7 @@ from tests.oracle.oracle import Oracle, Rated
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATENESS_OF_TOPICS = timedelta(hours=24)
+_SECONDS_PER_POLL = 0.2
 _SECONDS_OF_SILENCE = 60
 _MOST_SHOWN = 5
 
@@ -50,14 +52,16 @@ def records_in(settings: Settings) -> list[Kept]:
     consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
     records: list[Kept] = []
     ended: set[int] = set()
+    heard = time.monotonic()
     while len(ended) < len(partitions):
-        messages = consumer.consume(10_000, _SECONDS_OF_SILENCE)
-        assert messages, f"{topic} fell silent after {len(records)} records"
+        messages = consumer.consume(10_000, _SECONDS_PER_POLL)
+        heard = time.monotonic() if messages else heard
+        assert time.monotonic() < heard + _SECONDS_OF_SILENCE, f"{topic} fell silent after {len(records)} records"
         for message in messages:
             error = message.error()
             if error is None:
-                time = _EPOCH + timedelta(milliseconds=message.timestamp()[1])
-                records.append(Kept(message.partition(), message.offset(), time, message.value() or b""))
+                moment = _EPOCH + timedelta(milliseconds=message.timestamp()[1])
+                records.append(Kept(message.partition(), message.offset(), moment, message.value() or b""))
             elif error.code() == KafkaError._PARTITION_EOF:
                 ended.add(message.partition())
             else:
