@@ -51,6 +51,7 @@ class Stage(StrEnum):
     PRICE = "price"
     WRITE = "write"
     SEAL = "seal"
+    PUBLISH = "publish"
     SNAPSHOT = "snapshot"
 
 

@@ -3,15 +3,18 @@
 Owns: what the engine's epoch means to a writer. Does not own: files (`ledger.writer`). The rule: whatever belongs to a
 commit has been written and forced to disk before `snapshot` gives the state that says so.
 
-Pricing and Parquet run in a thread of the writer while the flow reads on, for both let go of the interpreter's lock.
+Pricing and Parquet run in a thread of the writer while the flow reads on, for both let go of the interpreter's lock. So
+does publishing, and at the end of an epoch all writers of a worker seal at once: most of that is waiting for the disk.
 """
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import groupby
+from threading import get_ident
+from typing import TypeVar
 
 import polars as pl
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
@@ -27,6 +30,8 @@ from dataflows.metrics import CommitMeter, Stage, timed
 from rating.engine import Admitted, Rated, assemble
 from rating.resolve import NONE_YET
 from schemas.ledger import LINE_ITEMS, polars_schema
+
+_T = TypeVar("_T")
 
 _BATCHES_AHEAD = 4
 _NO_LINES = pl.DataFrame(schema=polars_schema(LINE_ITEMS))
@@ -110,6 +115,8 @@ class LedgerSink(FixedPartitionedSink):
         self._keeping = keeping
         self._progress = progress
         self._on_progress = on_progress
+        # The engine builds the writers of each worker in that worker's thread.
+        self._of_worker: defaultdict[int, list[LedgerPartition]] = defaultdict(list)
 
     def list_parts(self) -> list[str]:
         return list(self._writers)
@@ -121,11 +128,18 @@ class LedgerSink(FixedPartitionedSink):
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> "LedgerPartition":
         with _plain_write_errors(self._folder):
             writer = LedgerWriter(self._folder, self._writers[for_part], resume_state, self._keeping)
-        return LedgerPartition(writer, self._folder, self._catalogs, self._progress, self._on_progress)
+        together = self._of_worker[get_ident()]
+        partition = LedgerPartition(writer, self._folder, self._catalogs, self._progress, self._on_progress, together)
+        together.append(partition)
+        return partition
 
 
 class LedgerPartition(StatefulSinkPartition):
-    """One writer: prices and writes what comes in a thread of its own, in order; `snapshot` waits for it and seals."""
+    """One writer: prices and writes what comes in a thread of its own, in order; `snapshot` waits for it and seals.
+
+    `together` are the writers of one worker. The engine asks one after the other for its snapshot, once all have had
+    everything of the epoch.
+    """
 
     def __init__(
         self,
@@ -134,35 +148,74 @@ class LedgerPartition(StatefulSinkPartition):
         catalogs: Catalogs,
         progress: RatingProgress,
         on_progress: Callable[[], None],
+        together: "list[LedgerPartition]",
     ) -> None:
         self._writer = writer
         self._folder = folder
         self._catalogs = catalogs
         self._progress = progress
         self._on_progress = on_progress
+        self._together = together
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
         self._meter = CommitMeter()
         self._under_way: deque[Future[None]] = deque()
+        self._has_failed = False
+        self._has_news = False
+        self._sealing: Future[bytes] | None = None
 
     @noted
     def write_batch(self, values: Sequence[Rated | Announcement]) -> None:
-        self._under_way.append(self._thread.submit(self._absorb, list(values)))
+        assert self._sealing is None, "rows came after the end of their epoch"
+        self._has_news = True
+        self._under_way.append(self._submit(self._absorb, list(values)))
         self._wait(_BATCHES_AHEAD)
         self._on_progress()
 
     @noted
     def snapshot(self) -> bytes:
+        for partition in self._together:
+            if partition is self or partition._has_news:
+                partition._begin_to_seal()
+        assert self._sealing is not None
         self._wait(0)
-        with _plain_write_errors(self._folder), timed(Stage.SEAL):
-            return self._meter.close(self._writer.seal())
+        with _plain_write_errors(self._folder):
+            state = self._sealing.result()
+        self._sealing, self._has_news = None, False
+        self._under_way.append(self._submit(self._publish))
+        return state
 
     def close(self) -> None:
         self._thread.shutdown()
+
+    def _begin_to_seal(self) -> None:
+        if self._sealing is None:
+            self._sealing = self._submit(self._seal)
+
+    def _submit(self, task: Callable[..., _T], *arguments: object) -> "Future[_T]":
+        """Do it after what is under way, unless something of that fails."""
+
+        def do() -> _T:
+            assert not self._has_failed, "what went before has failed"
+            try:
+                return task(*arguments)
+            except BaseException:
+                self._has_failed = True
+                raise
+
+        return self._thread.submit(do)
 
     def _wait(self, left: int) -> None:
         with _plain_write_errors(self._folder):
             while len(self._under_way) > left:
                 self._under_way.popleft().result()
+
+    def _seal(self) -> bytes:
+        with timed(Stage.SEAL):
+            return self._meter.close(self._writer.seal())
+
+    def _publish(self) -> None:
+        with timed(Stage.PUBLISH):
+            self._writer.publish()
 
     def _absorb(self, values: list[Rated | Announcement]) -> None:
         for value in values:

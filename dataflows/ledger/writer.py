@@ -2,7 +2,8 @@
 
 Owns: the writer's files and its manifest. Does not own: when a commit happens, or which rows it gets (the engine says).
 The rule: a file with a public name belongs to a commit that can never be undone. `seal` only proves that the commit
-*before* was kept, so that one is published then; after a crash, `resume` publishes what was kept and removes the rest.
+*before* was kept, and `publish` publishes that one; after a crash, `resume` publishes what was kept, and removes what
+was not.
 """
 
 import polars as pl
@@ -25,6 +26,7 @@ class LedgerWriter:
         self._keeping = keeping
         self._state = WriterState.load(snapshot)
         self._manifest = resume(folder, writer, self._state.sequence)
+        self._kept = self._state.sequence
         self._files: dict[str, TableFile] = {}
         self._tally = Tally()
         self._lanes: dict[int, LanePosition] = {}
@@ -50,8 +52,9 @@ class LedgerWriter:
         self._catalog = catalog
 
     def seal(self) -> bytes:
-        """Close the open commit and give the state after it; publishes the commit before. Without news, only that."""
+        """Close the open commit, if anything is in it, and give the state after it; the commit before has been kept."""
         before = self._state
+        self._kept = before.sequence
         if self._lanes:
             assert self._tally.received == self._tally.events, (
                 f"writer {self._writer}, commit {before.sequence}: {self._tally.received} records were announced,"
@@ -65,19 +68,12 @@ class LedgerWriter:
                 file.close()
             sync(self._folder.pending)
             self._state, self._files, self._lanes, self._tally = after, {}, {}, Tally()
-        self._publish(before.sequence)
         return self._state.snapshot()
 
-    def _file(self, table: str) -> TableFile:
-        if table not in self._files:
-            path = self._folder.pending / file_name(table, self._writer, self._state.sequence)
-            self._files[table] = TableFile(table, path)
-        return self._files[table]
-
-    def _publish(self, sequence: int) -> None:
-        """Publish the commits below `sequence`, merge small files, let go of replaced ones."""
+    def publish(self) -> None:
+        """Publish the commits that were kept, merge small files, let go of replaced ones."""
         first = self._manifest.next_sequence
-        new = [file for number in range(first, sequence) for file in make_public(self._folder, self._writer, number)]
+        new = [file for number in range(first, self._kept) for file in make_public(self._folder, self._writer, number)]
         plans = [plan for table in TABLES if (plan := plan_compaction(self._manifest.live(table), self._keeping))]
         if new or plans:
             merged = [merge(self._folder, self._writer, plan) for plan in plans]
@@ -85,3 +81,9 @@ class LedgerWriter:
             state = self._manifest.replaced(replaced, [*new, *merged], manifest.next_moment())
             grace = round(self._keeping.replaced_files_grace * 1_000_000)
             self._manifest = store_without_expired(self._folder, self._writer, state, grace)
+
+    def _file(self, table: str) -> TableFile:
+        if table not in self._files:
+            path = self._folder.pending / file_name(table, self._writer, self._state.sequence)
+            self._files[table] = TableFile(table, path)
+        return self._files[table]

@@ -25,6 +25,7 @@ _STAGES = (
     (sink, "assemble", "price"),
     (LedgerWriter, "append", "write"),
     (LedgerWriter, "seal", "write"),
+    (LedgerWriter, "publish", "write"),
     (flow.KeyGroup, "snapshot", "snapshot"),
 )
 

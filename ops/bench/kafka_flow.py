@@ -41,6 +41,7 @@ _STAGES: tuple[tuple[Any, str, str], ...] = (
     (sink, "assemble", "price"),
     (LedgerWriter, "append", "write"),
     (LedgerWriter, "seal", "write"),
+    (LedgerWriter, "publish", "write"),
     (flow.KeyGroup, "snapshot", "snapshot"),
 )
 

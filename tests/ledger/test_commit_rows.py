@@ -17,6 +17,7 @@ from dataflows.ledger.compaction import Housekeeping
 from dataflows.ledger.folder import LedgerFolder, open_folder
 from dataflows.ledger.writer import LedgerWriter
 from schemas.ledger import EVENTS, LINE_ITEMS, polars_schema
+from tests.ledger.sealing import seal
 
 TABLES = ("events", "line_items")
 KEEPING = Housekeeping(merge_files=3, merged_rows_limit=300, replaced_files_grace=0.0)
@@ -36,7 +37,7 @@ class Writing:
         own = {table: self._offsets(table) for table in TABLES}
         self.writer.append(*(rows(table, own[table]) for table in TABLES))
         self.writer.announce(len(own["events"]), 0, LanePosition(self.offset, None), "catalog")
-        self.writer.seal()
+        seal(self.writer)
         self.wrote.append(own)
 
     def _offsets(self, table: str) -> list[int]:

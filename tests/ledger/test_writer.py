@@ -18,6 +18,7 @@ from dataflows.ledger.publication import resume
 from dataflows.ledger.published import published_files_sql, read_table
 from dataflows.ledger.writer import LedgerWriter
 from schemas.ledger import EVENTS, LINE_ITEMS, SCHEMA_VERSION, TABLES, polars_schema
+from tests.ledger.sealing import seal
 
 KEEPING = Housekeeping(merge_files=4, merged_rows_limit=1_000, replaced_files_grace=1000)
 NO_LINES = pl.DataFrame(schema=polars_schema(LINE_ITEMS))
@@ -38,7 +39,7 @@ def rows(first: int, count: int = 3) -> pl.DataFrame:
 def commit(writer: LedgerWriter, number: int) -> bytes:
     writer.append(rows(3 * number), NO_LINES)
     writer.announce(3, 0, LanePosition(3 * number + 3, 1_000_000 * number), "digest")
-    return writer.seal()
+    return seal(writer)
 
 
 def offsets(folder: LedgerFolder) -> list[int]:
@@ -51,7 +52,7 @@ def test_a_commit_is_published_by_the_next(folder):
     assert offsets(folder) == []
     commit(writer, 1)
     assert offsets(folder) == [0, 1, 2]
-    writer.seal()
+    seal(writer)
     assert offsets(folder) == [0, 1, 2, 3, 4, 5]
 
 
@@ -97,7 +98,7 @@ def test_records_that_were_announced_must_arrive(folder):
     writer.append(rows(0), NO_LINES)
     writer.announce(4, 0, LanePosition(4, None), "digest")
     with pytest.raises(AssertionError, match="4 records were announced, 3 arrived"):
-        writer.seal()
+        seal(writer)
 
 
 def test_rows_of_another_type_are_refused(folder):
@@ -215,7 +216,7 @@ def test_the_digest_chains_and_knows_every_row(folder):
         for frame in (replacement, rows(3)):
             writer.append(frame, NO_LINES)
             writer.announce(3, 0, LanePosition(3, None), "digest")
-            states.append(WriterState.load(writer.seal()).digest)
+            states.append(WriterState.load(seal(writer)).digest)
         return states
 
     plain = digests(rows(0), folder.root / "a")
@@ -229,10 +230,10 @@ def test_commits_say_how_far_each_input_is(folder):
     writer = LedgerWriter(folder, 1, None, KEEPING)
     writer.announce(0, 4, LanePosition(0, None), "one")
     writer.announce(0, 2, LanePosition(7, 1_500_000), "one")
-    writer.seal()
+    seal(writer)
     writer.announce(0, 4, LanePosition(9, 500_000, finished=True), "another")
-    writer.seal()
-    writer.seal()
+    seal(writer)
+    seal(writer)
     said = read_table(folder.root, "commits").sort("sequence").to_dicts()
     assert [row["progress"] and row["progress"].timestamp() for row in said] == [None, 1.5]
     assert [json.loads(row["offsets"]) for row in said] == [{"2": 7, "4": 0}, {"2": 7, "4": 9}]
@@ -243,9 +244,9 @@ def test_progress_never_falls_behind(folder):
     writer = LedgerWriter(folder, 1, None, KEEPING)
     for progress in (5, 3, None):
         writer.announce(0, 0, LanePosition(9, progress), "digest")
-    state = WriterState.load(writer.seal())
+    state = WriterState.load(seal(writer))
     writer.announce(0, 0, LanePosition(10, 4), "digest")
-    assert [state.lanes[0].progress, WriterState.load(writer.seal()).lanes[0].progress] == [5, 5]
+    assert [state.lanes[0].progress, WriterState.load(seal(writer)).lanes[0].progress] == [5, 5]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from dataflows.metrics_facts import Ends, LedgerFacts, lags
 from dataflows.settings import Settings
 from schemas.verdicts import VERDICT_LABELS
 from tests.flow.world import make_world
+from tests.ledger.sealing import seal
 
 SMALL = Settings(batch_records=100, epoch_seconds=0.01, merge_files=3, replaced_files_seconds=0.05)
 KEEPING = Housekeeping(merge_files=3, merged_rows_limit=1_000, replaced_files_grace=0.01)
@@ -79,12 +80,12 @@ def test_a_partition_is_as_far_as_the_writer_that_is_least_far(folder):
     announce(first, 1, 20, 6_000_000)
     announce(second, 0, 7, 4_000_000)
     for writer in (first, second, first):
-        writer.seal()
+        seal(writer)
     assert facts.next_offsets() == {}
     assert facts.age() is None
     assert scraped(facts)["ratemill_ledger_published_sequence"] == {("0",): 0}
     assert scraped(facts)["ratemill_ledger_progress_timestamp_seconds"] == {("0",): 5}
-    second.seal()
+    seal(second)
     assert facts.next_offsets() == {0: 7}
     assert scraped(facts)["ratemill_partition_next_offset"] == {("0",): 7}
     assert 0 <= facts.age() < 60
@@ -128,8 +129,8 @@ def test_nobody_waits_for_files_twice_in_a_second(folder, monkeypatch):
     assert [writer.published for writer in facts.look()] == [0, 0]
     writer = LedgerWriter(folder, 0, None, KEEPING)
     announce(writer, 0, 1)
-    writer.seal()
-    writer.seal()
+    seal(writer)
+    seal(writer)
     assert [writer.published for writer in facts.look()] == [0, 0]
     assert [writer.published for writer in LedgerFacts(folder).look()] == [1, 0]
 

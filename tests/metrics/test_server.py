@@ -21,6 +21,7 @@ from dataflows.relay import RelayProgress
 from dataflows.settings import Settings
 from dataflows.supervisor import Condition
 from ops.kafka.broker import free_port
+from tests.ledger.sealing import seal
 
 
 @pytest.fixture
@@ -149,7 +150,7 @@ def folder(tmp_path) -> LedgerFolder:
     writer = LedgerWriter(folder, 0, None, Housekeeping(8, 1_000, 60))
     for offset in range(3):
         writer.announce(0, 0, LanePosition(offset, None), "digest")
-        writer.seal()
+        seal(writer)
     return folder
 
 
