@@ -1,5 +1,7 @@
 # Everything runs in .venv inside the checkout; each target sets up what it needs, once.
 PY := .venv/bin/python
+# Tests that run at once: many of them wait for a broker or for processes.
+WORKERS ?= 4
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format bench soak kafka clean
 
@@ -12,8 +14,8 @@ setup: ## Create .venv and install the pinned dependencies (PYTHON=/path names t
 demo: setup ## Rate an hour of generated traffic into a ledger and show what everybody owes
 	@$(PY) -m ops.cli demo
 
-test: setup ## Run all tests and doctests on every core
-	@$(PY) -m pytest -n auto $(ARGS)
+test: setup ## Run all tests and doctests (WORKERS=8: so many at once)
+	@$(PY) -m pytest -n $(WORKERS) $(ARGS)
 
 check: setup ## Check format, lint, types and layering
 	@$(PY) -m ruff format --check .

@@ -20,11 +20,16 @@ from dataflows.recovery import used_by_engine
 from dataflows.settings import Settings
 from rating.catalog import compile_catalog
 
+_SECONDS_UNTIL_THREADS_SWITCH = 0.0005
+
 
 def main() -> None:
     """Run this process's part of the flow; the exit code says whether standard error ends with a sentence."""
     # Ctrl-C reaches every process of a terminal; the one that started this one decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Reading, rating and writing are threads that let go of the interpreter's lock every few microseconds: by default
+    # each of them would then wait for up to 5 ms for one that is busy in Python.
+    sys.setswitchinterval(_SECONDS_UNTIL_THREADS_SWITCH)
     task = msgspec.json.decode(_first_line(), type=Task)
     stopping = threading.Event()
     threading.Thread(target=_heed_parent, args=[stopping], daemon=True).start()

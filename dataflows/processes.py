@@ -102,8 +102,9 @@ class Child:
             stderr=self._said,
             pass_fds=[lock],
             env={
-                # Its workers are the parallelism; every hand-over to a pool of Polars' own costs more than it gains.
-                "POLARS_MAX_THREADS": "1",
+                # Processes and workers are the parallelism. With one thread for all of Polars, readers and writers of a
+                # process wait for each other; more than two only cost.
+                "POLARS_MAX_THREADS": "2",
                 **os.environ,
                 **process_environment(task.process),
                 "PYTHONPATH": os.pathsep.join([root, *sys.path]),

@@ -35,7 +35,8 @@ from rating.resolve import NONE_YET, LaneState
 
 # How long a poll gathers records: batches are full under load, and few records never wait longer.
 _GATHERING_SECONDS = 0.1
-_SECONDS_BETWEEN_LOOKS = 2.0
+# Each look at silent partitions makes a commit.
+_SECONDS_BETWEEN_LOOKS = 5.0
 _SECONDS_TO_LOOK = 1.0
 _SECONDS_OF_PATIENCE = 30.0
 _OURS = {
@@ -76,7 +77,7 @@ class TopicReader:
         partitions = given.partitions_of(consumer)
         self._clocks = {number: _clock(given.places[number]) for number in partitions}
         self._ends: dict[int, int] = {}
-        self._next_look = time.monotonic() + _SECONDS_BETWEEN_LOOKS
+        self._next_look = time.monotonic() + settings.epoch_seconds
         self._admin = admin_client(settings)
         with plain_kafka_errors(f"reading {self._topic}"):
             self._consumer = Consumer(client_settings(settings, {**_OURS, "group.id": settings.group}))

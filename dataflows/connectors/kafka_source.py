@@ -8,7 +8,7 @@ bounded, because the engine holds a source back only between epochs.
 """
 
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 from threading import Event
 
@@ -25,7 +25,7 @@ from dataflows.settings import Settings
 from rating.engine import Admitted, LaneState, RatingSettings, admit
 
 _UNTIL_NEXT_LOOK = timedelta(milliseconds=5)
-# Each look wakes the engine, which costs more than all else where nothing comes.
+# Where nothing comes, what costs most is the engine, which turns a thousand times a second while it waits for a look.
 _UNTIL_NEXT_LOOK_IN_SILENCE = timedelta(milliseconds=50)
 
 
@@ -74,6 +74,7 @@ class ConsumerPartition(StatefulSourcePartition):
         self._ahead: Future[Poll] | None = None
         self._next_awake: datetime | None = None
         self._silent = False
+        self._is_alone = source.settings.workers == source.settings.processes == 1
 
     @noted
     def next_batch(self) -> Iterable[Admitted | Idle]:
@@ -81,8 +82,11 @@ class ConsumerPartition(StatefulSourcePartition):
             raise StopIteration
         if self._ahead is None:
             self._ahead = self._thread.submit(self._reader.read)
-        if self._bytes_in_epoch >= self._source.settings.epoch_bytes or not self._ahead.done():
-            self._next_awake = datetime.now(UTC) + (_UNTIL_NEXT_LOOK_IN_SILENCE if self._silent else _UNTIL_NEXT_LOOK)
+        if self._bytes_in_epoch >= self._source.settings.epoch_bytes:
+            self._next_awake = datetime.now(UTC) + _UNTIL_NEXT_LOOK
+            return []
+        if not self._has_come(self._ahead):
+            self._next_awake = None if self._is_alone else datetime.now(UTC) + self._until_next_look
             return []
         poll = self._ahead.result()
         self._silent = not poll.batches
@@ -109,6 +113,16 @@ class ConsumerPartition(StatefulSourcePartition):
     def close(self) -> None:
         self._thread.shutdown()
         self._reader.close()
+
+    @property
+    def _until_next_look(self) -> timedelta:
+        return _UNTIL_NEXT_LOOK_IN_SILENCE if self._silent else _UNTIL_NEXT_LOOK
+
+    def _has_come(self, ahead: Future[Poll]) -> bool:
+        if self._is_alone:
+            # The engine need not wait, for nobody else's work is held up, and what comes is seen at once.
+            wait([ahead], self._until_next_look.total_seconds())
+        return ahead.done()
 
     def _admitted(self, poll: Poll) -> Iterable[Admitted]:
         source = self._source

@@ -11,6 +11,18 @@ def pytest_addoption(parser):
     parser.addoption("--seed", type=int, default=1, help="the first seed of the fault tests")
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long_form: a variant that only the long form of the fault tests runs")
+
+
+def pytest_collection_modifyitems(config, items):
+    """The short form leaves out variants; pytest's closing line counts them as deselected."""
+    if not config.getoption("--soak", False):
+        left_out = [item for item in items if item.get_closest_marker("long_form")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
+
+
 def pytest_generate_tests(metafunc):
     """A test that takes a seed runs once, and in the long form once for each seed of its module's SOAK_ROUNDS."""
     if "seed" in metafunc.fixturenames:

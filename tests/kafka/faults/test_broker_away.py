@@ -23,7 +23,7 @@ def broker_back(broker):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("end", ["stop", "kill"])
+@pytest.mark.parametrize("end", [pytest.param("stop", marks=pytest.mark.long_form), "kill"])
 def test_the_broker_goes_and_comes_back(broker_back, steady, topic_prefix, tmp_path, seed, end):
     """No process ends for it, and readers of the ledger see no difference."""
     settings = settings_of_faults(broker_back, topic_prefix, processes=2)

@@ -67,8 +67,14 @@ def limiter_of(flow: subprocess.Popen) -> Turn:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("way", ["disk", "limit"])
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize(
+    ("processes", "way"),
+    [
+        (1, "disk"),
+        (2, "limit"),
+        *(pytest.param(*other, marks=pytest.mark.long_form) for other in ((1, "limit"), (2, "disk"))),
+    ],
+)
 def test_full_then_free(broker, steady, topic_prefix, tmp_path, processes, way):
     settings = settings_of_faults(broker, topic_prefix, processes=processes)
     make_topics(settings, steady.traffic.catalog)

@@ -62,7 +62,7 @@ def _start(settings: Settings, ledger, environment: dict[str, str]) -> subproces
     )
 
 
-@pytest.mark.parametrize("point", ["clean_store", "resume"])
+@pytest.mark.parametrize("point", [pytest.param("clean_store", marks=pytest.mark.long_form), "resume"])
 def test_the_supervisor_is_killed_while_it_prepares(broker, steady, topic_prefix, tmp_path, point):
     """The store is cleaned, commits are published: a kill in between leaves something for the next start to end."""
     settings = settings_of_faults(broker, topic_prefix)

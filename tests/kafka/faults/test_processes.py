@@ -47,7 +47,7 @@ def flow_of_two(broker, steady, topic_prefix, tmp_path):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("which", [pytest.param(0, marks=pytest.mark.long_form), 1])
 def test_one_of_two_is_killed(flow_of_two, steady, which, seed):
     settings, ledger, flow = flow_of_two()
     with Gateway(settings, steady.traffic.records, 200) as gateway:
@@ -61,7 +61,7 @@ def test_one_of_two_is_killed(flow_of_two, steady, which, seed):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("which", [0, pytest.param(1, marks=pytest.mark.long_form)])
 def test_one_of_two_stands_still(flow_of_two, steady, which, seed, soak):
     """A pause beyond the limit: all are started again; a shorter one: it goes on by itself."""
     limit, pause = (15, 30) if soak else (5, 8)
@@ -99,7 +99,7 @@ def test_one_of_two_never_starts(flow_of_two, steady):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("wish", ["SIGTERM", "Ctrl-C"])
+@pytest.mark.parametrize("wish", [pytest.param("SIGTERM", marks=pytest.mark.long_form), "Ctrl-C"])
 def test_a_clean_stop(flow_of_two, steady, wish, seed):
     """While records come: it ends within seconds, publishes all that was committed, and leaves no process behind."""
     settings, ledger, flow = flow_of_two()
