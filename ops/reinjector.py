@@ -18,6 +18,7 @@ from dataflows.catalog_versions import CatalogVersions
 from dataflows.errors import RatemillError
 from dataflows.ledger import manifest
 from dataflows.ledger.manifest import PUBLICATION_MARGIN
+from dataflows.ledger.published import read_table
 from dataflows.moments import now
 from dataflows.settings import Settings
 from ops.kafka_reinjection import SENT, reinject_parked
@@ -75,6 +76,9 @@ class Reinjector:
     def _reinject(self, stamp: VersionStamp) -> Counter[str]:
         # What a manifest lists is visible to statements a moment later.
         time.sleep(PUBLICATION_MARGIN / 1_000_000)
+        # Compiling a large catalog takes seconds of a core, while the flow starts.
+        if not read_table(self.ledger, "commits")["parked"].sum():
+            return Counter()
         versions = CatalogVersions(CatalogHistory(self.ledger))
         return reinject_parked(self.settings, self.ledger, versions.compiled(stamp.digest))
 

@@ -18,7 +18,7 @@ from tests.kafka.faults.traffic import LATENESS_HOURS, Traffic, make_traffic, se
 from tests.kafka.flows import make_topics, running, settings_for, wait_until_received
 
 PARTITIONS = 3
-_RECORDS_EACH = 1_000
+_RECORDS_EACH = 1_500
 _CALM = {"epoch_seconds": 0.5, "batch_records": 50_000, "merge_files": 8, "processes": 1, "workers": 1}
 
 

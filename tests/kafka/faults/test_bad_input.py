@@ -73,6 +73,7 @@ def test_no_catalog_yet(settings, catalog, tmp_path):
     assert f"no catalog has been published to {settings.topic_prefix}catalog: `ratemill publish CATALOG`" in stop(flow)
 
 
+@pytest.mark.long_form
 def test_an_old_recovery_folder(settings, catalog, tmp_path):
     """The command ends with the sentence; with the right folder back it goes on as if nothing had happened."""
     make_topics(settings, catalog)

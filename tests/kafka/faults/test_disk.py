@@ -71,8 +71,7 @@ def limiter_of(flow: subprocess.Popen) -> Turn:
     ("processes", "way"),
     [
         (1, "disk"),
-        (2, "limit"),
-        *(pytest.param(*other, marks=pytest.mark.long_form) for other in ((1, "limit"), (2, "disk"))),
+        *(pytest.param(*way, marks=pytest.mark.long_form) for way in ((1, "limit"), (2, "disk"), (2, "limit"))),
     ],
 )
 def test_full_then_free(broker, steady, topic_prefix, tmp_path, processes, way):

@@ -24,9 +24,9 @@ _RECORDS_PER_SECOND = 40
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.long_form) for part in range(1, PARTS))])
 def test_killed_at_named_points(broker, steady, topic_prefix, tmp_path, seed, part):
-    """A third of the points, one after the other: each restart runs into the next."""
+    """A third of the points, one after the other: each restart runs into the next. The long form has all of them."""
     rng = random.Random(seed)
     points = rng.sample(list(POINTS), len(POINTS))[part::PARTS]
     deaths = [(point, rng.randint(1, 4)) for point in points]
