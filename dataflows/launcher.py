@@ -90,7 +90,7 @@ def run_rating(
 def run_here(plan: RatingPlan) -> None:
     """Run the flow in this process to the end of its inputs."""
     flow = build_flow(plan)
-    with quiet_engine(plan.folder), used_by_engine(plan.folder.recovery) as recovery:
+    with plan.threads, quiet_engine(plan.folder), used_by_engine(plan.folder.recovery) as recovery:
         cluster_main(
             flow,
             [],

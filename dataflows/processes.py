@@ -103,7 +103,7 @@ class Child:
             pass_fds=[lock],
             env={
                 # Processes and workers are the parallelism. With one thread for all of Polars, readers and writers of a
-                # process wait for each other; more than two only cost.
+                # process wait for each other.
                 "POLARS_MAX_THREADS": "2",
                 **os.environ,
                 **process_environment(task.process),

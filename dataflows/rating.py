@@ -8,6 +8,7 @@ and writer names are part of the recovery state: none may change.
 """
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from threading import Event
 
@@ -44,7 +45,8 @@ class RatingPlan:
     """All that a rating flow is built from.
 
     `inputs` are files, or one topic. `on_progress` is called in this process whenever rows were handed over. Reading
-    a topic ends when `stopping` is set.
+    a topic ends when `stopping` is set. `threads` waits at its end for what writes the ledger, which a run that fails
+    leaves running: the ledger must not be let go before.
     """
 
     catalogs: Catalogs
@@ -55,6 +57,7 @@ class RatingPlan:
     writing: RatingProgress = field(default_factory=RatingProgress)
     on_progress: Callable[[], None] = lambda: None
     stopping: Event = field(default_factory=Event)
+    threads: ExitStack = field(default_factory=ExitStack)
 
     @property
     def rating_settings(self) -> RatingSettings:
@@ -187,4 +190,6 @@ class KeyGroup(StatefulBatchLogic):
 def _sink(plan: RatingPlan) -> LedgerSink:
     settings = plan.settings
     keeping = Housekeeping(settings.merge_files, settings.merged_rows, settings.replaced_files_seconds)
-    return LedgerSink(plan.folder, settings.writers, plan.catalogs, keeping, plan.writing, plan.on_progress)
+    return LedgerSink(
+        plan.folder, settings.writers, plan.catalogs, keeping, plan.writing, plan.on_progress, plan.threads
+    )

@@ -10,7 +10,7 @@ does publishing, and at the end of an epoch all writers of a worker seal at once
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from itertools import groupby
 from threading import get_ident
@@ -98,7 +98,10 @@ class RatingProgress:
 
 
 class LedgerSink(FixedPartitionedSink):
-    """The writers of a ledger; `on_progress` is called whenever rows have been handed over."""
+    """The writers of a ledger; `on_progress` is called whenever rows have been handed over.
+
+    The end of `threads` waits for their threads, however the run ended.
+    """
 
     def __init__(
         self,
@@ -108,6 +111,7 @@ class LedgerSink(FixedPartitionedSink):
         keeping: Housekeeping,
         progress: RatingProgress,
         on_progress: Callable[[], None],
+        threads: ExitStack,
     ) -> None:
         self._folder = folder
         self._writers = {writer_name(writer): writer for writer in range(writers)}
@@ -115,6 +119,7 @@ class LedgerSink(FixedPartitionedSink):
         self._keeping = keeping
         self._progress = progress
         self._on_progress = on_progress
+        self._threads = threads
         # The engine builds the writers of each worker in that worker's thread.
         self._of_worker: defaultdict[int, list[LedgerPartition]] = defaultdict(list)
 
@@ -131,6 +136,7 @@ class LedgerSink(FixedPartitionedSink):
         together = self._of_worker[get_ident()]
         partition = LedgerPartition(writer, self._folder, self._catalogs, self._progress, self._on_progress, together)
         together.append(partition)
+        self._threads.callback(partition.close)
         return partition
 
 

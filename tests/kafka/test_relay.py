@@ -218,4 +218,5 @@ def test_a_relay_that_is_asked_to_stop_while_kafka_is_away(world, settings, ledg
             broker.start()
     # A broker that was killed may need some seconds to close what was open, and the relay says that it waits.
     relay(settings, ledger, remark=remarks.append)
+    assert all(said.endswith(("going on by itself", "answers again")) for said in remarks), remarks
     assert_relayed(settings, ledger, world)
