@@ -52,6 +52,7 @@ class Stage(StrEnum):
     WRITE = "write"
     SEAL = "seal"
     PUBLISH = "publish"
+    MERGE = "merge"
     SNAPSHOT = "snapshot"
 
 

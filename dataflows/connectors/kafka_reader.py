@@ -77,7 +77,7 @@ class TopicReader:
         partitions = given.partitions_of(consumer)
         self._clocks = {number: _clock(given.places[number]) for number in partitions}
         self._ends: dict[int, int] = {}
-        self._next_look = time.monotonic() + settings.epoch_seconds
+        self._next_look = 0.0
         self._admin = admin_client(settings)
         with plain_kafka_errors(f"reading {self._topic}"):
             self._consumer = Consumer(client_settings(settings, {**_OURS, "group.id": settings.group}))
@@ -96,8 +96,6 @@ class TopicReader:
         if records_alone:
             if not self._is_still_the_topic():
                 return Poll([], 0, [])
-            # A commit is published by the next one, and these may be the last records for a while.
-            self._next_look = min(self._next_look, time.monotonic() + self._settings.epoch_seconds)
         for partition, own in _of_partitions(records_alone).items():
             self._ends.pop(partition, None)
             with timed(Stage.DECODE):
@@ -114,6 +112,10 @@ class TopicReader:
         places = [TopicPartition(self._topic, number, offset) for number, offset in next_offsets.items()]
         if places:
             self._consumer.commit(offsets=places, asynchronous=True)
+
+    def look_soon(self) -> None:
+        """Look at silent partitions with the next poll."""
+        self._next_look = 0.0
 
     def close(self) -> None:
         """Let go of the broker."""

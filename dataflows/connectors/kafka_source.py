@@ -103,6 +103,9 @@ class ConsumerPartition(StatefulSourcePartition):
     def snapshot(self) -> bytes:
         # The commit of the epoch before is certain by now, that of this one is not.
         self._reader.keep({number: place.next_offset for number, place in self._places.items()})
+        if self._bytes_in_epoch:
+            # A commit is published by the next one, and these may have been the last records for a while.
+            self._reader.look_soon()
         self._bytes_in_epoch = 0
         self._places = {
             number: Place(offset, self._lanes[number].snapshot() if number in self._lanes else b"")

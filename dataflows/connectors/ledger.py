@@ -5,15 +5,18 @@ commit has been written and forced to disk before `snapshot` gives the state tha
 
 Pricing and Parquet run in a thread of the writer while the flow reads on, for both let go of the interpreter's lock. So
 does publishing, and at the end of an epoch all writers of a worker seal at once: most of that is waiting for the disk.
+Merging small files is nobody's hurry: one thread does it for all writers of a process, and gives way to all others.
 """
 
+import os
+import sys
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from itertools import groupby
-from threading import get_ident
+from threading import get_ident, get_native_id
 from typing import TypeVar
 
 import polars as pl
@@ -23,7 +26,7 @@ from dataflows.catalogs import Catalogs
 from dataflows.failures import noted
 from dataflows.items import Finished, Idle
 from dataflows.ledger.commit import LanePosition
-from dataflows.ledger.compaction import Housekeeping
+from dataflows.ledger.compaction import Housekeeping, Merge
 from dataflows.ledger.folder import LedgerFolder, plain_os_errors
 from dataflows.ledger.writer import LedgerWriter
 from dataflows.metrics import CommitMeter, Stage, timed
@@ -34,6 +37,7 @@ from schemas.ledger import LINE_ITEMS, polars_schema
 _T = TypeVar("_T")
 
 _BATCHES_AHEAD = 4
+_LOWEST_PRIORITY = 19
 _NO_LINES = pl.DataFrame(schema=polars_schema(LINE_ITEMS))
 
 
@@ -120,6 +124,8 @@ class LedgerSink(FixedPartitionedSink):
         self._progress = progress
         self._on_progress = on_progress
         self._threads = threads
+        self._merger = ThreadPoolExecutor(1, "merge", _give_way)
+        threads.callback(self._merger.shutdown)
         # The engine builds the writers of each worker in that worker's thread.
         self._of_worker: defaultdict[int, list[LedgerPartition]] = defaultdict(list)
 
@@ -134,7 +140,9 @@ class LedgerSink(FixedPartitionedSink):
         with _plain_write_errors(self._folder):
             writer = LedgerWriter(self._folder, self._writers[for_part], resume_state, self._keeping)
         together = self._of_worker[get_ident()]
-        partition = LedgerPartition(writer, self._folder, self._catalogs, self._progress, self._on_progress, together)
+        partition = LedgerPartition(
+            writer, self._folder, self._catalogs, self._progress, self._on_progress, together, self._merger
+        )
         together.append(partition)
         self._threads.callback(partition.close)
         return partition
@@ -155,6 +163,7 @@ class LedgerPartition(StatefulSinkPartition):
         progress: RatingProgress,
         on_progress: Callable[[], None],
         together: "list[LedgerPartition]",
+        merger: ThreadPoolExecutor,
     ) -> None:
         self._writer = writer
         self._folder = folder
@@ -162,11 +171,14 @@ class LedgerPartition(StatefulSinkPartition):
         self._progress = progress
         self._on_progress = on_progress
         self._together = together
+        self._merger = merger
+        self._merging: Future[list[Merge]] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
         self._meter = CommitMeter()
         self._under_way: deque[Future[None]] = deque()
         self._has_failed = False
         self._has_news = False
+        self._is_closing = False
         self._sealing: Future[bytes] | None = None
 
     @noted
@@ -191,7 +203,16 @@ class LedgerPartition(StatefulSinkPartition):
         return state
 
     def close(self) -> None:
+        """Wait for what is under way, and show the last merge unless something failed; again, nothing."""
+        if self._is_closing:
+            return
+        wait([*self._under_way, *([self._merging] if self._merging else [])])
+        self._is_closing = True
+        publishing = None if self._has_failed else self._submit(self._publish)
         self._thread.shutdown()
+        if publishing is not None:
+            with _plain_write_errors(self._folder):
+                publishing.result()
 
     def _begin_to_seal(self) -> None:
         if self._sealing is None:
@@ -220,8 +241,17 @@ class LedgerPartition(StatefulSinkPartition):
             return self._meter.close(self._writer.seal())
 
     def _publish(self) -> None:
+        merges: list[Merge] = []
+        if self._merging is not None and self._merging.done():
+            merges, self._merging = self._merging.result(), None
         with timed(Stage.PUBLISH):
-            self._writer.publish()
+            self._writer.publish(merges)
+        if self._merging is None and not self._is_closing:
+            self._merging = self._merger.submit(self._merge)
+
+    def _merge(self) -> list[Merge]:
+        with timed(Stage.MERGE):
+            return self._writer.merge()
 
     def _absorb(self, values: list[Rated | Announcement]) -> None:
         for value in values:
@@ -243,6 +273,12 @@ class LedgerPartition(StatefulSinkPartition):
         self._meter.add(counts, line_items.height)
         self._progress.verdicts.update(counts)
         self._progress.line_items += line_items.height
+
+
+def _give_way() -> None:
+    """From now on this thread runs when no other wants to; where threads have no priority of their own, as the rest."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, get_native_id(), _LOWEST_PRIORITY)
 
 
 def _plain_write_errors(folder: LedgerFolder) -> AbstractContextManager[None]:

@@ -29,6 +29,14 @@ class Housekeeping:
     replaced_files_grace: float = 900.0
 
 
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """One file that has the rows of those that it replaces, and that no manifest names yet."""
+
+    replaced: list[PublishedFile]
+    merged: PublishedFile
+
+
 def plan_compaction(live: list[PublishedFile], keeping: Housekeeping) -> list[PublishedFile]:
     """The files to merge next, in the order of their commits; empty when there is no need.
 
@@ -41,16 +49,17 @@ def plan_compaction(live: list[PublishedFile], keeping: Housekeeping) -> list[Pu
     return []
 
 
-def merge(folder: LedgerFolder, writer: int, files: list[PublishedFile]) -> PublishedFile:
-    """Write one file with the rows of `files` beside them; no manifest names it yet."""
+def merge(folder: LedgerFolder, writer: int, files: list[PublishedFile]) -> Merge:
+    """Write one file with the rows of `files` beside them."""
     table, first, last = files[0].table, files[0].sequence_first, files[-1].sequence_last
     level = files[0].level + 1
     name = file_name(table, writer, first, last, level)
     merged = TableFile(table, folder.pending / name, compact=True)
     for file in files:
-        merged.append_arrow(pq.read_table(folder.table(table) / file.name, partitioning=None))
+        # In this thread only, for it is the one that gives way to all others.
+        merged.append_arrow(pq.read_table(folder.table(table) / file.name, partitioning=None, use_threads=False))
     merged.close()
     assert merged.rows == sum(file.rows for file in files), f"merging lost rows of {name}"
     merged.path.replace(folder.table(table) / name)
     sync(folder.table(table))
-    return PublishedFile(table, name, merged.rows, first, last, level)
+    return Merge(files, PublishedFile(table, name, merged.rows, first, last, level))

@@ -6,11 +6,13 @@ The rule: a file with a public name belongs to a commit that can never be undone
 was not.
 """
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from dataflows.ledger import manifest
 from dataflows.ledger.commit import LanePosition, Tally, WriterState, commit_row, digest_of
-from dataflows.ledger.compaction import Housekeeping, merge, plan_compaction
+from dataflows.ledger.compaction import Housekeeping, Merge, merge, plan_compaction
 from dataflows.ledger.folder import LedgerFolder, sync
 from dataflows.ledger.publication import file_name, make_public, resume, store_without_expired
 from dataflows.ledger.tables import TableFile
@@ -70,17 +72,24 @@ class LedgerWriter:
             self._state, self._files, self._lanes, self._tally = after, {}, {}, Tally()
         return self._state.snapshot()
 
-    def publish(self) -> None:
-        """Publish the commits that were kept, merge small files, let go of replaced ones."""
+    def publish(self, merges: Sequence[Merge] = ()) -> None:
+        """Publish the commits that were kept, and `merges` instead of what they replace; let go of replaced files."""
         first = self._manifest.next_sequence
         new = [file for number in range(first, self._kept) for file in make_public(self._folder, self._writer, number)]
-        plans = [plan for table in TABLES if (plan := plan_compaction(self._manifest.live(table), self._keeping))]
-        if new or plans:
-            merged = [merge(self._folder, self._writer, plan) for plan in plans]
-            replaced = {file.name for plan in plans for file in plan}
-            state = self._manifest.replaced(replaced, [*new, *merged], manifest.next_moment())
+        if new or merges:
+            replaced = {file.name for merge in merges for file in merge.replaced}
+            shown = [*new, *(merge.merged for merge in merges)]
+            state = self._manifest.replaced(replaced, shown, manifest.next_moment())
             grace = round(self._keeping.replaced_files_grace * 1_000_000)
             self._manifest = store_without_expired(self._folder, self._writer, state, grace)
+
+    def merge(self) -> list[Merge]:
+        """Merge small published files; `publish` must be given what comes of it before this is called again.
+
+        May run beside everything else: published files stay, and those of later commits have other names.
+        """
+        plans = [plan for table in TABLES if (plan := plan_compaction(self._manifest.live(table), self._keeping))]
+        return [merge(self._folder, self._writer, plan) for plan in plans]
 
     def _file(self, table: str) -> TableFile:
         if table not in self._files:

@@ -88,8 +88,8 @@ def fill(settings: Settings, records: Iterable[Record]) -> int:
     return sent
 
 
-def send(producer: Producer, topic: str, key: bytes, value: bytes, partitions: int, moment: int = 0) -> None:
-    """Sends one record; `moment` is in milliseconds, 0 for now. Waits while the producer is full."""
+def send(producer: Producer, topic: str, key: bytes, value: bytes, partitions: int, moment: int) -> None:
+    """Sends one record; `moment` is in milliseconds. Waits while the producer is full."""
     partition = partition_of(key, partitions)
     while True:
         try:
@@ -98,6 +98,11 @@ def send(producer: Producer, topic: str, key: bytes, value: bytes, partitions: i
             producer.poll(0.1)
         else:
             return
+
+
+def as_message(key: bytes, value: bytes, partitions: int) -> dict[str, object]:
+    """A record for `Producer.produce_batch`, whose time is that of its sending."""
+    return {"key": key, "value": value, "partition": partition_of(key, partitions)}
 
 
 def partition_of(key: bytes, partitions: int) -> int:

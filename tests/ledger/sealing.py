@@ -4,7 +4,7 @@ from dataflows.ledger.writer import LedgerWriter
 
 
 def seal(writer: LedgerWriter) -> bytes:
-    """The state after the open commit; the commit before is published."""
+    """The state after the open commit; the commit before is published, and what can be merged is."""
     state = writer.seal()
-    writer.publish()
+    writer.publish(writer.merge())
     return state
