@@ -93,9 +93,8 @@ class TopicReader:
         size = 0
         errors = [message for message in messages if message.error() is not None]
         records_alone = [message for message in messages if message.error() is None] if errors else messages
-        if records_alone:
-            if not self._is_still_the_topic():
-                return Poll([], 0, [])
+        if records_alone and not self._is_still_the_topic():
+            return Poll([], 0, [])
         for partition, own in _of_partitions(records_alone).items():
             self._ends.pop(partition, None)
             with timed(Stage.DECODE):

@@ -206,8 +206,11 @@ class LedgerPartition(StatefulSinkPartition):
         """Wait for what is under way, and show the last merge unless something failed; again, nothing."""
         if self._is_closing:
             return
-        wait([*self._under_way, *([self._merging] if self._merging else [])])
         self._is_closing = True
+        wait(self._under_way)
+        # From here on only this thread touches the merge.
+        if self._merging is not None:
+            wait([self._merging])
         publishing = None if self._has_failed else self._submit(self._publish)
         self._thread.shutdown()
         if publishing is not None:
