@@ -15,7 +15,7 @@ demo: setup ## Rate an hour of generated traffic into a ledger and show what eve
 	@$(PY) -m ops.cli demo
 
 test: setup ## Run all tests and doctests (WORKERS=8: so many at once)
-	@$(PY) -m pytest -n $(WORKERS) $(ARGS)
+	@$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: setup ## Check format, lint, types and layering
 	@$(PY) -m ruff format --check .

@@ -87,7 +87,8 @@ class CatalogVersions:
     def checked(self, moment: int) -> None:
         """Every version that had been published at `moment` (microseconds UTC) is here."""
         with self._news:
-            self._known_until = max(self._known_until, moment + SURE_AHEAD)
+            # Moments go back when a clock that was ahead is set right, and then what it said is worth nothing.
+            self._known_until = moment + SURE_AHEAD
             self._news.notify_all()
 
     def fail(self, failure: RatemillError) -> None:

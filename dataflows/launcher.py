@@ -15,12 +15,13 @@ from dataflows.connectors.files import register_inputs
 from dataflows.connectors.topic import TopicInput
 from dataflows.failures import quiet_engine
 from dataflows.ledger.folder import LedgerFolder, locked, open_folder
-from dataflows.ledger.manifest import PUBLICATION_MARGIN
+from dataflows.ledger.manifest import wait_until_visible
 from dataflows.ledger.published import commits_since
+from dataflows.ledger.writer import merge_all
 from dataflows.plans import plan_of_files
 from dataflows.preparation import prepare
 from dataflows.processes import run_processes
-from dataflows.rating import RatingPlan, build_flow
+from dataflows.rating import RatingPlan, build_flow, housekeeping
 from dataflows.recovery import used_by_engine
 from dataflows.settings import Settings
 from rating.catalog import CompiledCatalog
@@ -83,7 +84,8 @@ def run_rating(
         else:
             run_here(replace(plan, on_progress=_reporter(plan, on_progress)))
         prepare(folder)
-        time.sleep(PUBLICATION_MARGIN / 1_000_000)
+        merge_all(folder, housekeeping(settings))
+        wait_until_visible(map(folder.manifest, folder.writers()))
         return _summary(folder, before, time.monotonic() - began)
 
 

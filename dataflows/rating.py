@@ -188,8 +188,12 @@ class KeyGroup(StatefulBatchLogic):
 
 
 def _sink(plan: RatingPlan) -> LedgerSink:
-    settings = plan.settings
-    keeping = Housekeeping(settings.merge_files, settings.merged_rows, settings.replaced_files_seconds)
+    keeping = housekeeping(plan.settings)
     return LedgerSink(
-        plan.folder, settings.writers, plan.catalogs, keeping, plan.writing, plan.on_progress, plan.threads
+        plan.folder, plan.settings.writers, plan.catalogs, keeping, plan.writing, plan.on_progress, plan.threads
     )
+
+
+def housekeeping(settings: Settings) -> Housekeeping:
+    """When these settings have files merged."""
+    return Housekeeping(settings.merge_files, settings.merged_rows, settings.replaced_files_seconds)

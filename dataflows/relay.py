@@ -25,7 +25,7 @@ from dataflows.connectors.relay_producer import ProducerEndedError, RelayProduce
 from dataflows.errors import RatemillError, UnmendableError
 from dataflows.ledger.commit_rows import Commit, CommitReader
 from dataflows.ledger.folder import LedgerFolder
-from dataflows.ledger.manifest import PUBLICATION_MARGIN, now
+from dataflows.ledger.manifest import LONGEST_WAIT, now
 from dataflows.ledger.relay_note import load_note, store_note
 from dataflows.relay_start import RelayStart, check_alone, first_positions
 from dataflows.settings import Settings
@@ -233,7 +233,7 @@ class _Relay:
 
     def _wait_until_visible(self, commit: Commit) -> None:
         """A commit is published a moment before readers of the ledger see it; nobody shall hear of it before."""
-        ahead = min(commit.visible_from - now(), PUBLICATION_MARGIN)
+        ahead = min(commit.visible_from - now(), LONGEST_WAIT)
         if ahead > 0:
             self._stop.wait(ahead / 1_000_000)
 

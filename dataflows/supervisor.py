@@ -96,6 +96,9 @@ class Supervisor:
             children.end(_SECONDS_TO_END)
             return ending, self._why(children)
         finally:
+            if self.condition.running:
+                # The loss that was accepted lies behind us; of another one, people are told.
+                self.accept_loss = False
             self.condition.running = False
             children.end(0.0)
             children.forget()

@@ -37,11 +37,12 @@ _CONTENT_TYPE = ("content-type", b"application/cloudevents+json")
 _PRODUCING = {"enable.idempotence": True, "acks": "all", "linger.ms": 20, "message.timeout.ms": 60_000}
 _USUAL = {"partitioner": "murmur2_random", "compression.type": "lz4"}
 
-# Of the events that wait somewhere, those that have another verdict elsewhere: charged, or waiting for a backfill.
+# Of the events that wait somewhere, those that were met elsewhere: charged, or waiting for a backfill. A rejected copy
+# counts as never seen, as it does in rating.
 _SETTLED = """
     SELECT DISTINCT source, event_id FROM events SEMI JOIN (
         SELECT source, event_id FROM events WHERE verdict = 'parked'
-    ) AS waiting USING (source, event_id) WHERE verdict <> 'parked'
+    ) AS waiting USING (source, event_id) WHERE verdict NOT IN ('parked', 'rejected')
 """
 
 

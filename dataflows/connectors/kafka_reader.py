@@ -19,6 +19,7 @@ from confluent_kafka.admin import OffsetSpec
 from dataflows.catalogs import Catalogs
 from dataflows.connectors.kafka_client import (
     NoTopicError,
+    TopicFacts,
     admin_client,
     client_settings,
     plain_kafka_errors,
@@ -71,6 +72,7 @@ class TopicReader:
     ) -> None:
         self._topic = given.topic
         self._topic_id = given.topic_id
+        self._partitions = given.partitions
         self._catalogs = catalogs
         self._settings = settings
         self._give_up = give_up
@@ -103,6 +105,9 @@ class TopicReader:
             batches += self._decoded(partition, records)
         for message in errors:
             self._heed(message)
+        if self._give_up():
+            # What was waited for may not have come.
+            return Poll([], 0, [])
         count_read(size)
         return Poll(batches, size, self._look())
 
@@ -128,7 +133,7 @@ class TopicReader:
         last = time.monotonic() + _SECONDS_OF_PATIENCE
         while not self._give_up():
             try:
-                found = topic_facts(self._admin, self._topic, _SECONDS_TO_LOOK).topic_id
+                found = topic_facts(self._admin, self._topic, _SECONDS_TO_LOOK)
             except NoTopicError:
                 # A broker that has just started does not know all of its topics at once.
                 if time.monotonic() > last:
@@ -138,13 +143,21 @@ class TopicReader:
                 # It is away, and comes back.
                 last = time.monotonic() + _SECONDS_OF_PATIENCE
             else:
-                if found != self._topic_id:
-                    raise UnmendableError(
-                        f"the topic {self._topic} was deleted and made again while it was read: its offsets begin anew,"
-                        " so it needs a new ledger"
-                    )
+                self._check(found)
                 return True
         return False
+
+    def _check(self, found: TopicFacts) -> None:
+        if found.topic_id != self._topic_id:
+            raise UnmendableError(
+                f"the topic {self._topic} was deleted and made again while it was read: its offsets begin anew,"
+                " so it needs a new ledger"
+            )
+        if found.partitions > self._partitions:
+            raise RatemillError(
+                f"the topic {self._topic} has {found.partitions} partitions now and had {self._partitions}: reading all"
+                " of them needs a new start"
+            )
 
     def _heed(self, message: Message) -> None:
         error = message.error()

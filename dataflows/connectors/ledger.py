@@ -12,7 +12,7 @@ import os
 import sys
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -178,7 +178,6 @@ class LedgerPartition(StatefulSinkPartition):
         self._under_way: deque[Future[None]] = deque()
         self._has_failed = False
         self._has_news = False
-        self._is_closing = False
         self._sealing: Future[bytes] | None = None
 
     @noted
@@ -203,19 +202,13 @@ class LedgerPartition(StatefulSinkPartition):
         return state
 
     def close(self) -> None:
-        """Wait for what is under way, and show the last merge unless something failed; again, nothing."""
-        if self._is_closing:
-            return
-        self._is_closing = True
-        wait(self._under_way)
-        # From here on only this thread touches the merge.
-        if self._merging is not None:
-            wait([self._merging])
-        publishing = None if self._has_failed else self._submit(self._publish)
+        """Wait for what is under way but a merge: the engine commits its last epoch after this, and must not wait.
+
+        A merge that is not shown is done again by another run.
+        """
         self._thread.shutdown()
-        if publishing is not None:
-            with _plain_write_errors(self._folder):
-                publishing.result()
+        if self._merging is not None:
+            self._merging.cancel()
 
     def _begin_to_seal(self) -> None:
         if self._sealing is None:
@@ -249,7 +242,7 @@ class LedgerPartition(StatefulSinkPartition):
             merges, self._merging = self._merging.result(), None
         with timed(Stage.PUBLISH):
             self._writer.publish(merges)
-        if self._merging is None and not self._is_closing:
+        if self._merging is None:
             self._merging = self._merger.submit(self._merge)
 
     def _merge(self) -> list[Merge]:

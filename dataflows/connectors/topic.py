@@ -5,7 +5,6 @@ not own: reading (`kafka_reader`). The rule: a place that no longer exists in th
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 
 import msgspec
 from confluent_kafka import TopicPartition
@@ -31,11 +30,15 @@ _CONSUMER = "consumer-"
 
 
 class FedBy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The topic that a ledger is fed by: its name, its id, and how many partitions it had at the last start."""
+    """The topic that a ledger is fed by: its name, its id, and how many partitions it had at the last start.
+
+    `begins` is the offset at which the ledger begins to take each partition's records.
+    """
 
     topic: str
     topic_id: str
     partitions: int
+    begins: dict[int, int] = {}
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):
@@ -93,17 +96,28 @@ def topic_input(
     """
     topic = topic_name(settings, EVENTS_TOPIC)
     facts = describe_topic(settings, topic)
-    _check_same(folder, FedBy(topic, facts.topic_id, facts.partitions))
+    now = FedBy(topic, facts.topic_id, facts.partitions)
+    before = _fed_before(folder)
+    if before is not None:
+        _compare(folder, before, now)
+    admin = admin_client(settings)
+    first = offsets_of(admin, topic, range(facts.partitions), OffsetSpec.earliest())
+    begins = _begins(before, first)
+    with plain_os_errors(f"cannot use {folder.topic}"):
+        replace_file(
+            folder.topic, msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(now, begins=begins)))
+        )
     kept = kept_states(folder.recovery, f"{FLOW}.{READ_STEP}")
     consumers = min(settings.workers * settings.processes, facts.partitions)
     active = {consumer_name(number) for number in range(consumers)}
     places = _newest(states for name, states in kept.items() if name.startswith(_CONSUMER))
+    begun = {partition: Place(offset, b"") for partition, offset in begins.items()}
     return TopicInput(
         topic,
         facts.topic_id,
         facts.partitions,
         consumers,
-        _places_that_exist(settings, topic, places, range(facts.partitions), remark if accept_loss else None),
+        _places_that_exist(admin, topic, begun | places, first, remark if accept_loss else None),
         sorted(set(kept) - active),
     )
 
@@ -115,22 +129,27 @@ def resting_consumers(folder: LedgerFolder) -> list[str]:
     return sorted(name for name in kept_states(folder.recovery, f"{FLOW}.{READ_STEP}") if name.startswith(_CONSUMER))
 
 
-def _check_same(folder: LedgerFolder, now: FedBy) -> None:
-    """Whether the topic is the one that the ledger is fed by; a new ledger is fed by it from now on."""
+def _fed_before(folder: LedgerFolder) -> FedBy | None:
+    """What fed the ledger so far; None for a new one."""
     path = folder.topic
     with plain_os_errors(f"cannot use {path}"):
-        if path.exists():
-            _compare(folder, _fed_by(path), now)
-        elif folder.inputs.exists():
-            raise UnmendableError(f"the ledger {folder.root} is fed by files; a topic needs a ledger of its own")
-        replace_file(path, msgspec.json.format(msgspec.json.encode(now)))
+        if not path.exists():
+            if folder.inputs.exists():
+                raise UnmendableError(f"the ledger {folder.root} is fed by files; a topic needs a ledger of its own")
+            return None
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=FedBy)
+        except msgspec.DecodeError as error:
+            raise UnmendableError(f"{path} is damaged ({error}): {RESTORE}") from error
 
 
-def _fed_by(path: Path) -> FedBy:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=FedBy)
-    except msgspec.DecodeError as error:
-        raise UnmendableError(f"{path} is damaged ({error}): {RESTORE}") from error
+def _begins(before: FedBy | None, first: Mapping[int, int]) -> dict[int, int]:
+    """Where the ledger begins in each partition: at its first record when the ledger was made.
+
+    A partition that was added since has no record that nobody was to rate, so there it begins at 0.
+    """
+    known = first if before is None else {number: first[number] for number in range(before.partitions)} | before.begins
+    return {number: known.get(number, 0) for number in first}
 
 
 def _compare(folder: LedgerFolder, before: FedBy, now: FedBy) -> None:
@@ -164,17 +183,15 @@ def _newest(kept: Iterable[bytes]) -> dict[int, Place]:
 
 
 def _places_that_exist(
-    settings: Settings,
+    admin: AdminClient,
     topic: str,
     places: Mapping[int, Place],
-    partitions: Iterable[int],
+    first: Mapping[int, int],
     accept: Callable[[str], None] | None,
 ) -> dict[int, Place]:
-    """The place of every partition: where there was none, the first record, so that it is known from now on."""
-    admin = admin_client(settings)
-    first = offsets_of(admin, topic, partitions, OffsetSpec.earliest())
-    behind = offsets_of(admin, topic, partitions, OffsetSpec.latest())
-    kept = {partition: Place(offset, b"") for partition, offset in first.items()} | dict(places)
+    """The places, if the next record of each is there; `first` are the offsets of the first records."""
+    behind = offsets_of(admin, topic, places, OffsetSpec.latest())
+    kept = dict(places)
     for partition, place in places.items():
         if place.next_offset > behind[partition]:
             raise UnmendableError(

@@ -181,13 +181,19 @@ def os_reason(error: OSError) -> str:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Put `content` at `path` so that a reader sees all of the old or all of the new, also after a power cut."""
+    aside = write_aside(path, content)
+    aside.replace(path)
+    sync(path.parent)
+
+
+def write_aside(path: Path, content: bytes) -> Path:
+    """A file with this content, complete on disk, that can take the place of `path`."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
     with open(aside, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    aside.replace(path)
-    sync(path.parent)
+    return aside
 
 
 def sync(path: Path) -> None:

@@ -11,16 +11,17 @@ meanwhile; replaced files stay for a grace, so that statements that began before
 """
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import msgspec
 
 from dataflows.errors import UnmendableError
-from dataflows.ledger.folder import RESTORE, replace_file
+from dataflows.ledger.folder import RESTORE, sync, write_aside
 
 # A new state is stamped this much ahead, so that the manifest lies in place before its first statement can begin.
 PUBLICATION_MARGIN = 100_000
+LONGEST_WAIT = 10_000_000
 
 
 class PublishedFile(msgspec.Struct, frozen=True, kw_only=False):
@@ -112,16 +113,32 @@ def load(path: Path) -> Manifest:
         raise UnmendableError(f"the manifest {path} is damaged ({error}): {RESTORE}") from error
 
 
-def store(path: Path, manifest: Manifest) -> None:
-    """Replace the manifest at `path` as a whole."""
-    replace_file(path, msgspec.json.encode(manifest.files))
+def publish(path: Path, state_from: Callable[[int], Manifest]) -> Manifest:
+    """Replace the manifest at `path` by the state that is to be visible from a moment on; gives that state.
+
+    It lies in place before the moment, or statements would see half of it. When the disk takes longer to write it down,
+    it is written again for a later moment.
+    """
+    margin = PUBLICATION_MARGIN
+    while True:
+        moment = now() + margin
+        state = state_from(moment)
+        aside = write_aside(path, msgspec.json.encode(state.files))
+        if now() < moment - margin // 2:
+            aside.replace(path)
+            sync(path.parent)
+            return state
+        margin *= 2
+
+
+def wait_until_visible(paths: Iterable[Path]) -> None:
+    """Returns when statements that begin now see what these manifests say; at the latest after a while."""
+    moments = [file.visible_from for path in paths for file in load(path).files]
+    # A clock that was set back must not make anybody wait for hours.
+    ahead = min(max(moments, default=0) - now(), LONGEST_WAIT)
+    time.sleep(max(0, ahead) / 1_000_000)
 
 
 def now() -> int:
     """The wall clock in microseconds since 1970."""
     return time.time_ns() // 1_000
-
-
-def next_moment() -> int:
-    """When a state that is stored now shall become visible."""
-    return now() + PUBLICATION_MARGIN

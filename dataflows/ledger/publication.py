@@ -4,6 +4,9 @@ A commit becomes visible by one replacement of the manifest, after all its files
 between leaves public names that no manifest knows: `resume` finds them and ends what was begun.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import pyarrow.parquet as pq
 
 from dataflows.errors import UnmendableError
@@ -100,8 +103,7 @@ def resume(folder: LedgerFolder, writer: int, sequence: int) -> Manifest:
     _check_not_older(folder, writer, state, sequence)
     kept = [file for number in range(state.next_sequence, sequence) for file in make_public(folder, writer, number)]
     if kept:
-        state = state.replaced([], kept, manifest.next_moment())
-        manifest.store(folder.manifest(writer), state)
+        state = manifest.publish(folder.manifest(writer), partial(state.replaced, [], kept))
     _remove_unknown(folder, writer, state)
     return state
 
@@ -115,16 +117,23 @@ def _remove_unknown(folder: LedgerFolder, writer: int, state: Manifest) -> None:
                     path.unlink()
 
 
-def store_without_expired(folder: LedgerFolder, writer: int, state: Manifest, grace: int) -> Manifest:
-    """Store the manifest without files replaced more than `grace` microseconds ago, then delete those files.
+def publish_without_expired(
+    folder: LedgerFolder, writer: int, state_from: Callable[[int], Manifest], grace: int
+) -> Manifest:
+    """Publish a state without files replaced more than `grace` microseconds ago, then delete those files.
 
     They go together once the oldest has waited for twice the grace: a statement that listed a file just before it is
     deleted may fail, and that should seldom be possible. See docs/decisions/0010-manifest-and-publication.md.
     """
-    moment = manifest.now()
-    due = any(file.visible_until is not None and file.visible_until <= moment - 2 * grace for file in state.files)
-    state, expired = state.without_expired(moment - grace) if due else (state, [])
-    manifest.store(folder.manifest(writer), state)
+    expired: list[PublishedFile] = []
+
+    def without_expired(moment: int) -> Manifest:
+        state, today = state_from(moment), manifest.now()
+        due = any(file.visible_until is not None and file.visible_until <= today - 2 * grace for file in state.files)
+        kept, expired[:] = state.without_expired(today - grace) if due else (state, [])
+        return kept
+
+    state = manifest.publish(folder.manifest(writer), without_expired)
     for file in expired:
         (folder.table(file.table) / file.name).unlink(missing_ok=True)
     return state

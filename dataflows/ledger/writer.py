@@ -7,6 +7,7 @@ was not.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import polars as pl
 
@@ -14,7 +15,8 @@ from dataflows.ledger import manifest
 from dataflows.ledger.commit import LanePosition, Tally, WriterState, commit_row, digest_of
 from dataflows.ledger.compaction import Housekeeping, Merge, merge, plan_compaction
 from dataflows.ledger.folder import LedgerFolder, sync
-from dataflows.ledger.publication import file_name, make_public, resume, store_without_expired
+from dataflows.ledger.manifest import Manifest, PublishedFile
+from dataflows.ledger.publication import file_name, make_public, publish_without_expired, resume
 from dataflows.ledger.tables import TableFile
 from schemas.ledger import TABLES
 
@@ -77,22 +79,43 @@ class LedgerWriter:
         first = self._manifest.next_sequence
         new = [file for number in range(first, self._kept) for file in make_public(self._folder, self._writer, number)]
         if new or merges:
-            replaced = {file.name for merge in merges for file in merge.replaced}
-            shown = [*new, *(merge.merged for merge in merges)]
-            state = self._manifest.replaced(replaced, shown, manifest.next_moment())
-            grace = round(self._keeping.replaced_files_grace * 1_000_000)
-            self._manifest = store_without_expired(self._folder, self._writer, state, grace)
+            self._manifest = _published(self._folder, self._writer, self._manifest, new, merges, self._keeping)
 
     def merge(self) -> list[Merge]:
         """Merge small published files; `publish` must be given what comes of it before this is called again.
 
         May run beside everything else: published files stay, and those of later commits have other names.
         """
-        plans = [plan for table in TABLES if (plan := plan_compaction(self._manifest.live(table), self._keeping))]
-        return [merge(self._folder, self._writer, plan) for plan in plans]
+        return _merged(self._folder, self._writer, self._manifest, self._keeping)
 
     def _file(self, table: str) -> TableFile:
         if table not in self._files:
             path = self._folder.pending / file_name(table, self._writer, self._state.sequence)
             self._files[table] = TableFile(table, path)
         return self._files[table]
+
+
+def merge_all(folder: LedgerFolder, keeping: Housekeeping) -> None:
+    """Merge what a run, which has ended, has left to be merged."""
+    for writer in folder.writers():
+        state = manifest.load(folder.manifest(writer))
+        while merges := _merged(folder, writer, state, keeping):
+            state = _published(folder, writer, state, [], merges, keeping)
+
+
+def _merged(folder: LedgerFolder, writer: int, state: Manifest, keeping: Housekeeping) -> list[Merge]:
+    plans = [plan for table in TABLES if (plan := plan_compaction(state.live(table), keeping))]
+    return [merge(folder, writer, plan) for plan in plans]
+
+
+def _published(
+    folder: LedgerFolder,
+    writer: int,
+    state: Manifest,
+    new: Sequence[PublishedFile],
+    merges: Sequence[Merge],
+    keeping: Housekeeping,
+) -> Manifest:
+    replaced = {file.name for merge in merges for file in merge.replaced}
+    state_from = partial(state.replaced, replaced, [*new, *(merge.merged for merge in merges)])
+    return publish_without_expired(folder, writer, state_from, round(keeping.replaced_files_grace * 1_000_000))

@@ -41,8 +41,8 @@ POINTS: dict[str, Point] = {
     "after files got public names": (dataflows.ledger.writer, "make_public", True),
     "before a merge": (dataflows.ledger.writer, "merge", False),
     "after a merge": (dataflows.ledger.writer, "merge", True),
-    "before the manifest is replaced": (dataflows.ledger.manifest, "store", False),
-    "after the manifest was replaced": (dataflows.ledger.manifest, "store", True),
+    "before the manifest is replaced": (dataflows.ledger.manifest, "publish", False),
+    "after the manifest was replaced": (dataflows.ledger.manifest, "publish", True),
 }
 
 

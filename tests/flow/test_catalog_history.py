@@ -182,9 +182,18 @@ def test_a_lane_waits_until_no_version_can_come_any_more(tmp_path):
     versions.checked(1_000_000 - SURE_AHEAD)
     thread.join(5)
     assert outcome == [None]
-    # What is known stays known.
+
+
+def test_what_a_clock_said_that_was_ahead_is_worth_nothing_once_it_is_right(tmp_path):
+    versions = CatalogVersions(history_of(tmp_path, FIRST))
+    versions.checked(3_600_000_000)
     versions.checked(0)
-    versions.wait_until_known(1_000_000, lambda: False)
+    thread, outcome = waiting(versions, 60_000_000)
+    thread.join(0.3)
+    assert outcome == []
+    versions.checked(60_000_000)
+    thread.join(5)
+    assert outcome == [None]
 
 
 def test_a_lane_that_waits_in_vain_is_told_why_and_one_that_shall_stop_stops(tmp_path):

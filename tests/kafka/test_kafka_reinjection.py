@@ -3,11 +3,14 @@
 import json
 import time
 from collections import Counter
+from datetime import UTC, datetime
 
+import duckdb
 import polars as pl
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+import ops.reinjector
 from dataflows.catalog_history import CatalogHistory
 from dataflows.connectors.catalog_publisher import publish_catalog
 from dataflows.connectors.kafka_client import topic_name
@@ -160,6 +163,55 @@ def test_what_was_chosen_is_sent_after_a_crash_and_charged_once(settings, tmp_pa
     assert_conserved(ledger, sent + 10, 5)
 
 
+def test_what_the_old_catalog_parks_after_the_new_one_took_effect_is_sent_too(settings, tmp_path, monkeypatch):
+    """A record that is late on its way, to a partition where nothing else came."""
+    monkeypatch.setattr(ops.reinjector, "_SECONDS_BETWEEN_COUNTS", 0.2)
+    ledger = tmp_path / "ledger"
+    reinjector = Reinjector(settings, ledger, lambda sentence: None)
+    with running(settings, ledger) as flow:
+        until(lambda: CatalogHistory(ledger).versions())
+        wait_for_catalog(ledger, settings, subscriptions=2)
+        _look_for(reinjector, 2)
+        effective = CatalogHistory(ledger).versions()[-1].effective_from
+        sent = send_events(settings, event("x", "sub-1"), ago=now() - effective + 1_000_000)
+        wait_until_received(ledger, sent, flow)
+        until(lambda: reinjector.look() or received(ledger) == sent + 1)
+        _look_for(reinjector, 1)
+    reinjector.close()
+    assert verdicts(ledger) == {("x", "parked"): 1, ("x", "rated"): 1}
+
+
+def test_a_rejected_copy_does_not_stop_a_parked_event_nor_does_a_ledger_that_cannot_be_read(
+    settings, tmp_path, monkeypatch
+):
+    ledger = tmp_path / "ledger"
+    ahead = datetime.fromtimestamp(now() / 1e6 + 3_600, UTC).isoformat()
+    sent = send_events(settings, event("x", "sub-1", time=ahead), event("x", "sub-1"))
+    remarks = []
+    reinjector = Reinjector(settings, ledger, remarks.append)
+    with running(settings, ledger) as flow:
+        wait_until_received(ledger, sent, flow)
+        wait_for_catalog(ledger, settings, subscriptions=2)
+        with monkeypatch.context() as patched:
+            patched.setattr(ops.reinjector, "reinject_parked", _unreadable)
+            until(lambda: reinjector.look() or remarks)
+        reinjector.close()
+        assert remarks == ["parked events were not sent again: cannot open file; trying again in 30 s"]
+        assert command(ledger, "--apply")["events"] == 1
+        wait_until_received(ledger, sent + 1, flow)
+    assert verdicts(ledger) == {("x", "rejected"): 1, ("x", "parked"): 1, ("x", "rated"): 1}
+
+
+def _unreadable(*arguments):
+    raise duckdb.IOException("cannot open file\nat all")
+
+
+def _look_for(reinjector, seconds):
+    for _ in range(10 * seconds):
+        reinjector.look()
+        time.sleep(0.1)
+
+
 def test_a_running_flow_does_it_by_itself_after_each_catalog(settings, tmp_path):
     ledger = tmp_path / "ledger"
     ledger.mkdir()
@@ -176,9 +228,7 @@ def test_a_running_flow_does_it_by_itself_after_each_catalog(settings, tmp_path)
 
             until(enough)
         wait_until_received(ledger, sent + 2, flow)
-        for _ in range(20):
-            reinjector.look()
-            time.sleep(0.1)
+        _look_for(reinjector, 2)
     reinjector.close()
     assert verdicts(ledger) == {(name, verdict): 1 for name in "ab" for verdict in ("parked", "rated")}
     assert remarks == ["1 parked events were sent to be rated again, as the catalog knows them now"] * 2

@@ -6,18 +6,25 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Event, Thread
 
 import polars as pl
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from dataflows.catalog_history import CatalogHistory
+from dataflows.catalog_versions import CatalogVersions
 from dataflows.connectors.kafka_client import client_settings, topic_name
+from dataflows.connectors.kafka_reader import TopicReader
+from dataflows.connectors.topic import topic_input
 from dataflows.ledger.folder import open_folder
 from dataflows.ledger.published import read_table
+from dataflows.preparation import prepare
 from dataflows.recovery import make_store
 from dataflows.settings import Settings
 from dataflows.steps.first_sights import FirstSights
 from rating.engine import GroupState, RatingSettings
+from tests.flow.catalogs import version
 from tests.flow.runs import finish
 from tests.flow.world import World, assert_conserved, ledger_rows, make_world
 from tests.kafka.flows import (
@@ -30,6 +37,7 @@ from tests.kafka.flows import (
     send,
     settings_for,
     start_flow,
+    stop,
     wait_for,
     wait_until_received,
 )
@@ -143,16 +151,45 @@ def test_binary_mode_and_what_is_refused_keeps_its_key_and_headers(world, settin
     }
 
 
-def test_partitions_that_are_added_are_read_from_the_next_start_on(world, settings, tmp_path):
+def test_partitions_that_are_added_are_read_soon_and_from_their_beginning(world, settings, tmp_path):
     make_topics(settings, world.catalog)
     sent = send(settings, lines_of(world.events[:2]))
-    with running(settings, tmp_path / "ledger") as flow:
+    flow = start_flow(settings.model_copy(update={"workers": 3}), tmp_path / "ledger")
+    try:
         wait_until_received(tmp_path / "ledger", sent, flow)
         add_partitions(settings, 5)
-    sent += send(settings, [(4, None, json.dumps(event("new", "sub-2-1")).encode())])
-    with running(settings.model_copy(update={"workers": 3}), tmp_path / "ledger") as flow:
+        sent += send(settings, [(4, None, json.dumps(event("new", "sub-2-1")).encode())])
         wait_until_received(tmp_path / "ledger", sent, flow)
+        said = stop(flow)
+    finally:
+        flow.kill()
+    assert "has 5 partitions now and had 3: reading all of them needs a new start; starting again" in said.lower()
     assert read_table(tmp_path / "ledger", "events").filter(partition=4)["verdict"].to_list() == ["rated"]
+
+
+def test_a_stop_rates_nothing_by_a_catalog_that_may_no_longer_be_in_effect(world, settings, tmp_path):
+    """Nobody has said up to when all catalogs are known, so records wait; a stop ends the waiting."""
+    make_topics(settings, world.catalog)
+    send(settings, lines_of(world.events[:1]))
+    folder = open_folder(tmp_path / "ledger", settings.key_groups, settings.writers)
+    prepare(folder)
+    history = CatalogHistory(folder.root)
+    history.add(version("first", 0))
+    versions, stopping, polls = CatalogVersions(history), Event(), []
+    reader = TopicReader(topic_input(folder, settings), 0, versions, settings, stopping.is_set)
+
+    def read() -> None:
+        while not stopping.is_set():
+            polls.append(reader.read())
+
+    thread = Thread(target=read)
+    thread.start()
+    thread.join(3)
+    stopping.set()
+    thread.join(30)
+    reader.close()
+    assert polls
+    assert not any(poll.batches or poll.idle for poll in polls)
 
 
 def test_a_restart_looks_back_as_far_as_the_lateness_reaches(world, settings, tmp_path):

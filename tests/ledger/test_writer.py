@@ -1,6 +1,7 @@
 """One writer without an engine: what is published when, what a resume does, how files merge and leave."""
 
 import json
+import time
 from pathlib import Path
 
 import duckdb
@@ -12,7 +13,7 @@ from dataflows.errors import RatemillError
 from dataflows.ledger import manifest
 from dataflows.ledger.commit import LanePosition, WriterState, progress_of
 from dataflows.ledger.compaction import Housekeeping, plan_compaction
-from dataflows.ledger.folder import LedgerFolder, open_folder
+from dataflows.ledger.folder import LedgerFolder, open_folder, write_aside
 from dataflows.ledger.manifest import Manifest, PublishedFile
 from dataflows.ledger.publication import resume
 from dataflows.ledger.published import published_files_sql, read_table
@@ -262,3 +263,20 @@ def test_progress_never_falls_behind(folder):
 )
 def test_progress_is_the_least_of_what_is_still_read(lanes, progress):
     assert progress_of(lanes) == progress
+
+
+def test_a_slow_disk_makes_a_state_visible_later_and_never_before_it_lies_in_place(folder, monkeypatch):
+    """A statement sees what is stamped earlier than it began, so the stamp must lie behind the replacement."""
+    lag = 0.3
+    placed = []
+
+    def slow(path, content):
+        time.sleep(lag)
+        return write_aside(path, content)
+
+    monkeypatch.setattr(manifest, "write_aside", slow)
+    path = folder.manifest(0)
+    state = manifest.publish(path, lambda moment: placed.append(moment) or manifest.load(path).replaced([], [], moment))
+    assert state == manifest.load(path)
+    assert len(placed) == 4, "margins of 0.1, 0.2 and 0.4 s are too short: more than half of each is gone"
+    assert manifest.now() < placed[-1]

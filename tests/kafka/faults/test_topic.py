@@ -144,6 +144,41 @@ def test_records_deleted_from_a_partition_that_was_empty_before(settings, steady
     assert_all_but_the_lost(settings, ledger, steady, first=0)
 
 
+def test_a_loss_is_accepted_once(settings, ledger, steady):
+    """A restart, by itself and much later, does not accept another one."""
+    send_all(settings, the_rest(steady))
+    delete_before(settings, _PARTITION, _DELETED)
+    end = 1 + max(record.offset for record in steady.traffic.records if record.partition == _PARTITION)
+    flow = start_flow(settings, ledger, "rating", "--accept-loss")
+    try:
+        wait_until_received(ledger, len(steady.traffic.records) - (_DELETED - _RATED), flow)
+        children = children_of(flow)
+        kill(children, signal.SIGSTOP)
+        send_all(settings, [record for record in steady.traffic.records if record.partition == _PARTITION])
+        delete_before(settings, _PARTITION, end + 10)
+        kill(children)
+        said = flow.communicate(timeout=120)[1]
+    finally:
+        kill_all(flow)
+    assert flow.returncode == 1, said
+    assert f"10 records of {topic_name(settings, 'metering.events')}, partition {_PARTITION}, offsets {end}" in said
+
+
+def test_records_are_deleted_from_a_partition_that_was_added(broker, steady, topic_prefix, tmp_path):
+    settings = settings_of_faults(broker, topic_prefix, _PARTITION)
+    make_topics(settings, steady.traffic.catalog)
+    ledger = tmp_path / "ledger"
+    rate(settings, ledger, send_all(settings, [record for record in the_first(steady) if record.partition == 0]))
+    add_partitions(settings, _PARTITION + 1)
+    wait_until(lambda: _partitions(settings) == _PARTITION + 1)
+    added = [record for record in steady.traffic.records if record.partition == _PARTITION]
+    send_all(settings, added)
+    delete_before(settings, _PARTITION, _DELETED)
+    for _ in range(2):
+        assert lost(settings, first=0) in refused(settings, ledger)
+    rate(settings, ledger, received(ledger) + len(added) - _DELETED, "--accept-loss")
+
+
 def delete_topic(settings: Settings) -> None:
     admin, topic = admin_client(settings), topic_name(settings, "metering.events")
     answer(admin, admin.delete_topics([topic])[topic])

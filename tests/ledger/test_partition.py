@@ -1,0 +1,45 @@
+"""One writer inside the engine: what happens at the end of a run."""
+
+import errno
+import time
+from contextlib import ExitStack
+from threading import Event
+
+from dataflows.catalogs import OneCatalog
+from dataflows.connectors.ledger import Announcement, LedgerSink, RatingProgress, writer_name
+from dataflows.ledger.commit import LanePosition
+from dataflows.ledger.compaction import Housekeeping
+from dataflows.ledger.folder import open_folder
+from dataflows.ledger.published import read_table
+from dataflows.ledger.writer import LedgerWriter
+from rating.catalog import compile_catalog
+from schemas.catalog import Catalog
+
+SECONDS = 30
+
+
+def test_the_end_of_a_run_waits_for_no_merge_and_bears_one_that_fails(tmp_path, monkeypatch):
+    """The engine commits its last epoch after its sinks are closed."""
+    folder = open_folder(tmp_path / "ledger", 4, 1)
+    merging, going_on = Event(), Event()
+
+    def merge(writer):
+        merging.set()
+        assert going_on.wait(SECONDS)
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(LedgerWriter, "merge", merge)
+    with ExitStack() as threads:
+        sink = LedgerSink(
+            folder, 1, OneCatalog(compile_catalog(Catalog())), Housekeeping(), RatingProgress(), lambda: None, threads
+        )
+        partition = sink.build_part("ledger", writer_name(0), None)
+        for offset in range(3):
+            partition.write_batch([Announcement(0, LanePosition(offset, None), 0, "digest")])
+            partition.snapshot()
+        assert merging.wait(SECONDS)
+        began = time.monotonic()
+        partition.close()
+        assert time.monotonic() - began < SECONDS / 2
+        going_on.set()
+    assert read_table(folder.root, "commits")["sequence"].to_list() == [0, 1]
