@@ -5,6 +5,7 @@ rule: an error that undoes a transaction is answered by sending all of it again;
 producer, which must go on from the position that Kafka holds; what will not be otherwise next time is told and ends it.
 """
 
+import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 
@@ -20,6 +21,7 @@ from dataflows.steps.messages import Message as Row
 _SECONDS_PER_CALL = 0.5
 _SECONDS_BEFORE_AGAIN = 0.2
 _SECONDS_PER_LOOK = 0.02
+_SECONDS_OF_STANDSTILL = 60.0
 # librdkafka's own limits: the least and the usual largest message; a batch is a little larger than its messages.
 _SMALLEST_LIMIT, _USUAL_LIMIT, _OVERHEAD = 1_000, 1_000_000, 512
 _DEFAULTS = {
@@ -74,8 +76,7 @@ class RelayProducer:
         self._failed: list[tuple[KafkaError, str]] = []
         self._what = "relaying"
         self._producer = Producer(client_settings(settings, own))
-        while not self._done(self._producer.init_transactions):
-            continue
+        self._until_done(self._producer.init_transactions)
 
     def transaction(self, send_all: Callable[[], object]) -> None:
         """Commit one transaction with all that `send_all` sends; it is called again as often as one is undone."""
@@ -83,8 +84,7 @@ class RelayProducer:
             try:
                 self._begin()
                 send_all()
-                while not self._done(self._producer.commit_transaction, finishing=True):
-                    continue
+                self._until_done(self._producer.commit_transaction, finishing=True)
             except KafkaException as error:
                 self._undo(error.args[0])
             except BaseException:
@@ -129,8 +129,20 @@ class RelayProducer:
             self._patience.answered()
         self._patience.wait(self._what)
 
-    def _done(self, call: Callable[[float], None], *, finishing: bool = False) -> bool:
-        """Whether a call has come to its end; else it is to be called again. KafkaException if it failed."""
+    def _until_done(self, call: Callable[[float], None], *, finishing: bool = False) -> None:
+        """Call until it comes to its end. KafkaException if it failed.
+
+        ProducerEndedError if nothing moves for so long that a new producer had better ask Kafka how it ended.
+        """
+        waiting, moved = len(self._producer), time.monotonic()
+        while (error := self._unfinished(call, finishing)) is not None:
+            if len(self._producer) < waiting:
+                waiting, moved = len(self._producer), time.monotonic()
+            elif time.monotonic() > moved + _SECONDS_OF_STANDSTILL:
+                raise ProducerEndedError(error)
+
+    def _unfinished(self, call: Callable[[float], None], finishing: bool) -> KafkaError | None:
+        """Why a call has not come to its end and is to be called again; None if it has."""
         waiting = len(self._producer)
         try:
             call(_SECONDS_PER_CALL)
@@ -143,8 +155,8 @@ class RelayProducer:
             if len(self._producer) < waiting:
                 self._patience.answered()
             self._patience.wait(self._what, cause, pause=_SECONDS_PER_LOOK, finishing=finishing)
-            return False
-        return True
+            return cause
+        return None
 
     def _undo(self, error: KafkaError) -> None:
         """Abort the transaction, so that it can be sent again; raises what forbids that."""
@@ -152,8 +164,7 @@ class RelayProducer:
         if cause.fatal() or cause.code() in _FENCED:
             raise ProducerEndedError(cause)
         try:
-            while not self._done(self._producer.abort_transaction, finishing=True):
-                continue
+            self._until_done(self._producer.abort_transaction, finishing=True)
         except KafkaException as failure:
             raise ProducerEndedError(failure.args[0]) from failure
         if is_refusal(cause):

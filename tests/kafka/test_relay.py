@@ -1,6 +1,7 @@
 """The relay on a real broker: whoever reads committed messages sees each of the ledger once, in order per key."""
 
 import itertools
+import os
 import random
 import shutil
 import signal
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import dataflows.relay
+from dataflows.connectors import relay_producer
 from dataflows.connectors.relay_producer import RelayProducer
 from dataflows.ledger import manifest
 from dataflows.ledger.relay_note import FILE
@@ -155,6 +158,30 @@ def test_a_broker_that_goes_away_and_comes_back(world, settings, ledger, broker,
     waited = [remark for remark in remarks if remark.endswith("waiting, and going on by itself")]
     assert waited
     assert len(remarks) == 2 * len(waited), "one remark when it goes, one when it is back"
+
+
+def test_a_call_that_stands_still_is_left_to_a_new_producer(world, settings, ledger, broker, monkeypatch):
+    """A broker hangs in the middle of a transaction: whether it was committed, the next producer learns."""
+    monkeypatch.setattr(relay_producer, "_SECONDS_OF_STANDSTILL", 1.0)
+    made = []
+    monkeypatch.setattr(dataflows.relay, "RelayProducer", lambda *given: made.append(None) or RelayProducer(*given))
+    java = int(Path(f"/proc/{broker.process_id}/task/{broker.process_id}/children").read_text().split()[0])
+    awake = threading.Timer(6, os.kill, (java, signal.SIGCONT))
+    calls = itertools.count(1)
+    send = RelayProducer.send
+
+    def sending(*arguments: object) -> int:
+        sent = send(*arguments)
+        if next(calls) == 7:
+            os.kill(java, signal.SIGSTOP)
+            awake.start()
+        return sent
+
+    monkeypatch.setattr(RelayProducer, "send", sending)
+    run_relay(settings, folder_of(ledger), threading.Event(), True, remark=lambda sentence: None)
+    awake.join()
+    assert len(made) > 1
+    assert_relayed(settings, ledger, world)
 
 
 def test_a_second_relay_fences_off_the_first(world, settings, ledger):
