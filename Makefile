@@ -1,7 +1,7 @@
 # Everything runs in .venv inside the checkout; each target sets up what it needs, once.
 PY := .venv/bin/python
 # Tests that run at once: many of them wait for a broker or for processes.
-WORKERS ?= 4
+WORKERS ?= 3
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format bench soak kafka clean
 
