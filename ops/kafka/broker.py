@@ -66,7 +66,8 @@ share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=4
 # The default is a quarter of this heap.
 log.cleaner.dedupe.buffer.size=16777216
-# A killed broker counts as alive for so long, and cannot come back before; one that gets no CPU for so long counts as dead.
+# A killed broker counts as alive for so long, and cannot come back before. One that gets no CPU for so long counts as
+# dead.
 broker.session.timeout.ms=5000
 broker.heartbeat.interval.ms=500
 """
