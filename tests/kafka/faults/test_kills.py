@@ -91,9 +91,9 @@ def _kill(rng: random.Random, kind: str, flow: subprocess.Popen) -> None:
             flow.wait(30)
             # Its processes end by themselves, and nothing else must be done before the next start.
             wait_until(lambda: not group_of(flow), seconds=30)
-        case "one process":
-            kill([rng.choice(children_of(flow) or [flow.pid])])
-        case "all processes":
+        case "one process" if children := children_of(flow):
+            kill([rng.choice(children)])
+        case "one process" | "all processes":
             kill(children_of(flow))
     if kind not in ("everything", "the supervisor"):
         time.sleep(0.1)
