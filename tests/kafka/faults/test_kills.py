@@ -30,7 +30,7 @@ KINDS = ("everything", "the supervisor", "one process", "all processes")
 
 @pytest.mark.timeout(3600)
 def test_killed_again_and_again(broker, topic_prefix, tmp_path, seed, soak):
-    kills, records, per_second = (22, 8_000, 60) if soak else (4, 1_200, 30)
+    kills, records, per_second = (22, 8_000, 20) if soak else (4, 1_200, 30)
     traffic = make_traffic(tmp_path / "world", PARTITIONS, records, seed)
     settings = settings_of_faults(broker, topic_prefix, PARTITIONS)
     make_topics(settings, traffic.catalog)
@@ -43,6 +43,8 @@ def test_killed_again_and_again(broker, topic_prefix, tmp_path, seed, soak):
             done += _life(rng, _rescaled(rng, settings), ledger, kills - done)
         sent = gateway.finish() if not soak else gateway.leave_off()
         with running(_rescaled(rng, settings), ledger) as flow:
+            # Before it is asked to stop, for it may find all rated already.
+            wait_until(lambda: children_of(flow), flow)
             wait_until_received(ledger, sent, flow)
     assert_merged(ledger)
     assert_same_ledger(ledger, rated_undisturbed(settings, tmp_path / "undisturbed", sent))
