@@ -6,7 +6,6 @@ however it was ended.
 """
 
 import argparse
-import base64
 import fcntl
 import os
 import random
@@ -188,7 +187,8 @@ class Broker:
             aside = self.folder / "data-being-formatted"
             shutil.rmtree(aside, ignore_errors=True)
             self._write_properties(aside)
-            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            # In hexadecimals: an identity in base64 may begin with "-", and Kafka takes that for an option.
+            cluster = uuid.uuid4().hex
             tool = ["kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", str(self._properties)]
             done = subprocess.run([*self._java_command(java, jars), *tool], capture_output=True, text=True)
             if done.returncode:
