@@ -32,3 +32,8 @@ class Idle:
     next_offset: int
     moment: int
     catalog: str
+
+
+@dataclass(frozen=True, slots=True)
+class EpochEnds:
+    """The engine is about to end an epoch, and holds the input back until it is committed."""

@@ -23,7 +23,7 @@ from dataflows.connectors.kafka_source import KafkaSource
 from dataflows.connectors.ledger import LedgerSink, RatingProgress, announcements, writer_name
 from dataflows.connectors.topic import TopicInput, resting_consumers
 from dataflows.failures import noted
-from dataflows.items import Finished, Idle, Reached
+from dataflows.items import EpochEnds, Finished, Idle, Reached
 from dataflows.key_groups import key_group_names
 from dataflows.ledger.compaction import Housekeeping
 from dataflows.ledger.folder import LedgerFolder
@@ -31,6 +31,7 @@ from dataflows.metrics import Stage, Step, count_snapshot, timed
 from dataflows.preparation import FLOW, LEDGER_STEP, RATE_STEP, READ_STEP, files_to_read
 from dataflows.settings import Settings
 from dataflows.steps.first_sights import FirstSights
+from dataflows.steps.give_way import GiveWay, to_workers
 from rating.engine import Admitted, GroupState, Rated, RatingSettings, Share, rate
 
 _LATENESS_OF_TOPICS = 24 * 3_600_000_000
@@ -77,6 +78,8 @@ def build_flow(plan: RatingPlan) -> Dataflow:
     to_writers = op.map("route", rated, lambda keyed: keyed[1])
     announced = op.flat_map("announce", admitted, lambda item: announcements(item, plan.settings.writers))
     op.output(LEDGER_STEP, op.merge("gather", announced, to_writers), _sink(plan))
+    workers = plan.settings.workers * plan.settings.processes
+    op.stateful_batch("give_way", op.flat_map("ends", admitted, lambda item: to_workers(item, workers)), GiveWay)
     return flow
 
 
@@ -102,7 +105,7 @@ def _source(plan: RatingPlan) -> FixedPartitionedSource:
     )
 
 
-def _dealer(plan: RatingPlan) -> Callable[[Admitted | Finished | Idle], list[Dealt]]:
+def _dealer(plan: RatingPlan) -> Callable[[Admitted | Finished | Idle | EpochEnds], list[Dealt]]:
     """Shares go to their key groups; how far a partition is, every key group is told, but seldom."""
     names = key_group_names(plan.settings.key_groups)
     told: dict[int, int] = {}
@@ -113,14 +116,14 @@ def _dealer(plan: RatingPlan) -> Callable[[Admitted | Finished | Idle], list[Dea
         told[partition] = moment
         return [(name, (group, Reached(partition, moment))) for group, name in enumerate(names)]
 
-    def deal(item: Admitted | Finished | Idle) -> list[Dealt]:
+    def deal(item: Admitted | Finished | Idle | EpochEnds) -> list[Dealt]:
         match item:
             case Admitted():
                 shares: list[Dealt] = [(names[group], (group, share)) for group, share in item.shares]
                 return shares + news(item.partition, item.record_time)
             case Idle():
                 return news(item.partition, item.moment)
-            case Finished():
+            case Finished() | EpochEnds():
                 return []
 
     return deal

@@ -48,6 +48,8 @@ _OURS = {
     "enable.partition.eof": True,
     "check.crcs": True,
     "fetch.wait.max.ms": 100,
+    # How long to stop fetching when enough is there; a second, if nothing is said, in which a fast flow runs dry.
+    "fetch.queue.backoff.ms": 10,
     "max.poll.interval.ms": 86_400_000,
 }
 
@@ -80,6 +82,7 @@ class TopicReader:
         self._clocks = {number: _clock(given.places[number]) for number in partitions}
         self._ends: dict[int, int] = {}
         self._next_look = 0.0
+        self._to_tell: dict[int, int] = {}
         self._admin = admin_client(settings)
         with plain_kafka_errors(f"reading {self._topic}"):
             self._consumer = Consumer(client_settings(settings, {**_OURS, "group.id": settings.group}))
@@ -90,6 +93,7 @@ class TopicReader:
     def read(self) -> Poll:
         """The next records, at most a batch, gathered for a tenth of a second; empty when there are none."""
         with plain_kafka_errors(f"reading {self._topic}"), timed(Stage.READ):
+            self._tell_group()
             messages = self._consumer.consume(self._settings.batch_records, _GATHERING_SECONDS)
         batches: list[tuple[str, DecodedBatch]] = []
         size = 0
@@ -112,18 +116,24 @@ class TopicReader:
         return Poll(batches, size, self._look())
 
     def keep(self, next_offsets: dict[int, int]) -> None:
-        """Tell the group how far we are, for those who look at lag; nothing depends on it, so nobody waits for it."""
-        places = [TopicPartition(self._topic, number, offset) for number, offset in next_offsets.items()]
-        if places:
-            self._consumer.commit(offsets=places, asynchronous=True)
+        """With the next poll, tell the group how far we are; a call of its own would wait until a poll has ended."""
+        self._to_tell = next_offsets
 
     def look_soon(self) -> None:
         """Look at silent partitions with the next poll."""
         self._next_look = 0.0
 
     def close(self) -> None:
-        """Let go of the broker."""
+        """Let go of the broker; nothing is being read any more."""
+        self._tell_group()
         self._consumer.close()
+
+    def _tell_group(self) -> None:
+        """For those who look at lag; nothing depends on it, so nobody waits for it."""
+        next_offsets, self._to_tell = self._to_tell, {}
+        if next_offsets:
+            places = [TopicPartition(self._topic, number, offset) for number, offset in next_offsets.items()]
+            self._consumer.commit(offsets=places, asynchronous=True)
 
     def _is_still_the_topic(self) -> bool:
         """Whether what was read is of the topic that feeds the ledger; asked afterwards, so that there is no doubt.

@@ -19,9 +19,10 @@ from dataflows.connectors.kafka_reader import Poll, TopicReader
 from dataflows.connectors.resting import RestingPartition
 from dataflows.connectors.topic import Place, TopicInput, consumer_name, save_places
 from dataflows.failures import noted
-from dataflows.items import Idle
+from dataflows.items import EpochEnds, Idle
 from dataflows.metrics import Stage, Step, count_snapshot, timed
 from dataflows.settings import Settings
+from dataflows.steps.give_way import Backpressure
 from rating.engine import Admitted, LaneState, RatingSettings, admit
 
 _UNTIL_NEXT_LOOK = timedelta(milliseconds=5)
@@ -75,9 +76,16 @@ class ConsumerPartition(StatefulSourcePartition):
         self._next_awake: datetime | None = None
         self._silent = False
         self._is_alone = source.settings.workers == source.settings.processes == 1
+        self._backpressure = Backpressure(source.settings.epoch_seconds)
 
     @noted
-    def next_batch(self) -> Iterable[Admitted | Idle]:
+    def next_batch(self) -> Iterable[Admitted | Idle | EpochEnds]:
+        self._backpressure.asked()
+        items = self._next_items()
+        # A worker that is alone waits for nobody.
+        return [*items, EpochEnds()] if self._backpressure.ends_epoch() and not self._is_alone else items
+
+    def _next_items(self) -> list[Admitted | Idle]:
         if self._source.stopping.is_set():
             raise StopIteration
         if self._ahead is None:
@@ -101,6 +109,7 @@ class ConsumerPartition(StatefulSourcePartition):
     @noted
     @timed(Stage.SNAPSHOT)
     def snapshot(self) -> bytes:
+        self._backpressure.ended()
         # The commit of the epoch before is certain by now, that of this one is not.
         self._reader.keep({number: place.next_offset for number, place in self._places.items()})
         if self._bytes_in_epoch:
@@ -114,6 +123,7 @@ class ConsumerPartition(StatefulSourcePartition):
         return count_snapshot(Step.READ, save_places(self._places))
 
     def close(self) -> None:
+        self._backpressure.closed()
         self._thread.shutdown()
         self._reader.close()
 

@@ -24,7 +24,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from dataflows.catalogs import Catalogs
 from dataflows.failures import noted
-from dataflows.items import Finished, Idle
+from dataflows.items import EpochEnds, Finished, Idle
 from dataflows.ledger.commit import LanePosition
 from dataflows.ledger.compaction import Housekeeping, Merge
 from dataflows.ledger.folder import LedgerFolder, plain_os_errors
@@ -56,8 +56,10 @@ class Announcement:
     settled: pl.DataFrame | None = None
 
 
-def announcements(item: Admitted | Finished | Idle, writers: int) -> list[tuple[str, Announcement]]:
+def announcements(item: Admitted | Finished | Idle | EpochEnds, writers: int) -> list[tuple[str, Announcement]]:
     """What each writer must know of a batch: every writer hears of every batch, so that its commits keep coming."""
+    if isinstance(item, EpochEnds):
+        return []
     if not isinstance(item, Admitted):
         position = (
             LanePosition(item.next_offset, item.record_time, finished=True)

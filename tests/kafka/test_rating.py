@@ -23,10 +23,12 @@ from dataflows.preparation import prepare
 from dataflows.recovery import make_store
 from dataflows.settings import Settings
 from dataflows.steps.first_sights import FirstSights
+from ops.bench.kafka_cpu import cpu_seconds
 from rating.engine import GroupState, RatingSettings
 from tests.flow.catalogs import version
 from tests.flow.runs import finish
 from tests.flow.world import World, assert_conserved, ledger_rows, make_world
+from tests.kafka.faults.acts import children_of
 from tests.kafka.flows import (
     ROOT,
     add_partitions,
@@ -72,6 +74,17 @@ def test_the_ledger_of_a_topic_is_that_of_files(world, settings, tmp_path, chang
     for table, expected in wanted.items():
         assert found[table].equals(expected), table
     assert_conserved(tmp_path / "ledger", sent, wanted["line_items"].height)
+
+
+def test_workers_that_wait_for_each_other_leave_the_processors_alone(world, settings, tmp_path):
+    """Eight workers that looked again and again without a pause used 50 to 180 s of them, and as much time."""
+    settings = settings.model_copy(update={"processes": 2, "workers": 4})
+    make_topics(settings, world.catalog)
+    sent = send(settings, lines_of(world.events))
+    with running(settings, tmp_path / "ledger") as flow:
+        wait_until_received(tmp_path / "ledger", sent, flow)
+        used = sum(cpu_seconds(child) for child in children_of(flow))
+    assert used < 15, f"{used} s of processor time for {sent} events"
 
 
 def test_silence_does_not_hold_back_progress(world, settings, tmp_path):
