@@ -79,7 +79,8 @@ def build_flow(plan: RatingPlan) -> Dataflow:
     announced = op.flat_map("announce", admitted, lambda item: announcements(item, plan.settings.writers))
     op.output(LEDGER_STEP, op.merge("gather", announced, to_writers), _sink(plan))
     workers = plan.settings.workers * plan.settings.processes
-    op.stateful_batch("give_way", op.flat_map("ends", admitted, lambda item: to_workers(item, workers)), GiveWay)
+    ends = op.flat_map("ends", admitted, lambda item: to_workers(item, workers))
+    op.stateful_batch("give_way", ends, lambda snapshot: GiveWay())
     return flow
 
 

@@ -55,9 +55,6 @@ class Backpressure:
 class GiveWay(StatefulBatchLogic):
     """Sleeps while a source of its worker is held back, then ends."""
 
-    def __init__(self, _snapshot: bytes | None) -> None:
-        pass
-
     def on_batch(self, values: list[EpochEnds]) -> tuple[list[None], bool]:
         return [], not _held_back[get_ident()]
 

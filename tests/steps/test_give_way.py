@@ -31,7 +31,7 @@ def test_an_epoch_ends_when_its_time_is_over(source):
 
 
 def test_it_sleeps_from_the_end_of_an_epoch_until_it_is_asked_again(source):
-    logic = GiveWay(None)
+    logic = GiveWay()
     source.asked()
     assert logic.on_batch([EpochEnds()]) == ([], GiveWay.DISCARD)
     source.ended()
@@ -44,7 +44,7 @@ def test_it_sleeps_from_the_end_of_an_epoch_until_it_is_asked_again(source):
 def test_a_source_that_is_closed_holds_up_nobody(source):
     source.ended()
     source.closed()
-    assert GiveWay(None).on_notify() == ([], GiveWay.DISCARD)
+    assert GiveWay().on_notify() == ([], GiveWay.DISCARD)
 
 
 def test_each_worker_is_told_of_ends_and_of_nothing_else():
