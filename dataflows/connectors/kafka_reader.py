@@ -40,6 +40,8 @@ _GATHERING_SECONDS = 0.1
 _SECONDS_BETWEEN_LOOKS = 5.0
 _SECONDS_TO_LOOK = 1.0
 _SECONDS_OF_PATIENCE = 30.0
+# How long to stop fetching when enough is there; a second, if nothing is said, in which a fast flow runs dry.
+FETCHING = {"fetch.queue.backoff.ms": 10}
 _OURS = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
@@ -48,8 +50,7 @@ _OURS = {
     "enable.partition.eof": True,
     "check.crcs": True,
     "fetch.wait.max.ms": 100,
-    # How long to stop fetching when enough is there; a second, if nothing is said, in which a fast flow runs dry.
-    "fetch.queue.backoff.ms": 10,
+    **FETCHING,
     "max.poll.interval.ms": 86_400_000,
 }
 
@@ -83,6 +84,7 @@ class TopicReader:
         self._ends: dict[int, int] = {}
         self._next_look = 0.0
         self._to_tell: dict[int, int] = {}
+        self._told = self._to_tell
         self._admin = admin_client(settings)
         with plain_kafka_errors(f"reading {self._topic}"):
             self._consumer = Consumer(client_settings(settings, {**_OURS, "group.id": settings.group}))
@@ -130,9 +132,13 @@ class TopicReader:
 
     def _tell_group(self) -> None:
         """For those who look at lag; nothing depends on it, so nobody waits for it."""
-        next_offsets, self._to_tell = self._to_tell, {}
-        if next_offsets:
-            places = [TopicPartition(self._topic, number, offset) for number, offset in next_offsets.items()]
+        # `keep` may bring other ones meanwhile; equal ones are told again, lest the group forgets them.
+        next_offsets = self._to_tell
+        if next_offsets is self._told:
+            return
+        self._told = next_offsets
+        places = [TopicPartition(self._topic, number, offset) for number, offset in next_offsets.items()]
+        if places:
             self._consumer.commit(offsets=places, asynchronous=True)
 
     def _is_still_the_topic(self) -> bool:

@@ -23,7 +23,7 @@ _TOLERANCE = 0.005
 
 # The sources that are held back, by worker, which is a thread. What is `threading.local` to a thread of the engine is
 # gone at its next call, for the interpreter forgets threads that it has not started.
-_held_back: defaultdict[int, set[int]] = defaultdict(set)
+_held_back: defaultdict[int, set["Backpressure"]] = defaultdict(set)
 
 
 class Backpressure:
@@ -35,7 +35,7 @@ class Backpressure:
 
     def asked(self) -> None:
         """The engine asks for a batch, so it does not hold the source back."""
-        _held_back[get_ident()].discard(id(self))
+        _held_back[get_ident()].discard(self)
         self._asked_at = time.monotonic()
 
     def ends_epoch(self) -> bool:
@@ -44,12 +44,12 @@ class Backpressure:
 
     def ended(self) -> None:
         """The engine has ended the epoch; the next one counts from when it asked."""
-        _held_back[get_ident()].add(id(self))
+        _held_back[get_ident()].add(self)
         self._epoch_began_at = self._asked_at
 
     def closed(self) -> None:
         """There is no such source any more."""
-        _held_back[get_ident()].discard(id(self))
+        _held_back[get_ident()].discard(self)
 
 
 class GiveWay(StatefulBatchLogic):

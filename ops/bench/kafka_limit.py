@@ -1,6 +1,7 @@
 """The bare limit on Kafka: one consumer reads a topic to its end and decodes each record's JSON, nothing else.
 
-Garbage collection is off: it would look through the messages of each poll, which the rating flow avoids as well.
+It fetches as the flow does. Garbage collection is off: it would look through the messages of each poll, which the
+rating flow avoids as well.
 """
 
 import gc
@@ -10,6 +11,7 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from dataflows.connectors.kafka_client import client_settings
+from dataflows.connectors.kafka_reader import FETCHING
 from ops.bench.kafka_cpu import cpu_seconds
 from ops.bench.kafka_topic import settings_for
 from ops.bench.limit import DECODERS
@@ -25,8 +27,7 @@ def measure_kafka_limit(
     gc.disable()
     decode = DECODERS[decoder]
     settings = settings_for(bootstrap, prefix)
-    # The flow does not wait a second either when what has been fetched is used up.
-    ours = {"group.id": f"{prefix}limit", "enable.auto.commit": False, "fetch.queue.backoff.ms": 10}
+    ours = {**FETCHING, "group.id": f"{prefix}limit", "enable.auto.commit": False}
     consumer = Consumer(client_settings(settings, ours))
     consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(settings.topic_partitions)])
     read = 0

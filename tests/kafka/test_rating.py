@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -28,7 +29,7 @@ from rating.engine import GroupState, RatingSettings
 from tests.flow.catalogs import version
 from tests.flow.runs import finish
 from tests.flow.world import World, assert_conserved, ledger_rows, make_world
-from tests.kafka.faults.acts import children_of
+from tests.kafka.faults.acts import kill, wait_for_children
 from tests.kafka.flows import (
     ROOT,
     add_partitions,
@@ -76,15 +77,23 @@ def test_the_ledger_of_a_topic_is_that_of_files(world, settings, tmp_path, chang
     assert_conserved(tmp_path / "ledger", sent, wanted["line_items"].height)
 
 
-def test_workers_that_wait_for_each_other_leave_the_processors_alone(world, settings, tmp_path):
-    """Eight workers that looked again and again without a pause used 50 to 180 s of them, and as much time."""
-    settings = settings.model_copy(update={"processes": 2, "workers": 4})
+def test_a_worker_that_waits_for_another_process_leaves_its_processor_alone(world, settings, tmp_path):
+    """One of two processes stands still, so nothing is committed, and the other one has nothing to do."""
+    settings = settings.model_copy(update={"processes": 2})
     make_topics(settings, world.catalog)
     sent = send(settings, lines_of(world.events))
     with running(settings, tmp_path / "ledger") as flow:
         wait_until_received(tmp_path / "ledger", sent, flow)
-        used = sum(cpu_seconds(child) for child in children_of(flow))
-    assert used < 15, f"{used} s of processor time for {sent} events"
+        waiting, paused = wait_for_children(flow, 2)
+        kill([paused], signal.SIGSTOP)
+        try:
+            time.sleep(1)
+            before = cpu_seconds(waiting)
+            time.sleep(4)
+            used = cpu_seconds(waiting) - before
+        finally:
+            kill([paused], signal.SIGCONT)
+    assert used < 1.5, f"{used} s of processor time in 4 s of waiting"
 
 
 def test_silence_does_not_hold_back_progress(world, settings, tmp_path):

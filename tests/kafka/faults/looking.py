@@ -131,7 +131,7 @@ def main() -> None:
         while not ended.wait(pause) and len(wrong) < _MOST_WRONG:
             began = time.monotonic()
             wrong += looks.look()
-            pause = max(_SECONDS_BETWEEN_LOOKS, (time.monotonic() - began) / _SHARE_OF_A_PROCESSOR)
+            pause = max(_SECONDS_BETWEEN_LOOKS, (time.monotonic() - began) * (1 / _SHARE_OF_A_PROCESSOR - 1))
         wrong += looks.look()
     report.write_text(json.dumps({"looks": looks.number, "failed": looks.failed, "rows": looks.rows, "wrong": wrong}))
 
