@@ -12,6 +12,7 @@ from dataflows.catalogs import OneCatalog
 from dataflows.connectors.catalog_folder import load_catalog
 from dataflows.connectors.catalog_follower import CatalogFollower
 from dataflows.connectors.files import InputFile, register_inputs
+from dataflows.connectors.kafka_reader import BATCHES_OF_POLL
 from dataflows.connectors.topic import TopicInput, topic_input
 from dataflows.errors import RatemillError
 from dataflows.ledger.folder import LedgerFolder, open_folder
@@ -38,7 +39,7 @@ def plan_of_topic(folder: LedgerFolder, given: TopicInput, settings: Settings, s
     follower.wait_for_first(settings.start_seconds)
     # A poll makes an object of each record, all of them gone with it and none in a cycle: with the usual threshold,
     # looking for cycles takes longer than rating.
-    gc.set_threshold(_POLLS_BETWEEN_LOOKS_FOR_CYCLES * settings.batch_records)
+    gc.set_threshold(_POLLS_BETWEEN_LOOKS_FOR_CYCLES * BATCHES_OF_POLL * settings.batch_records)
     return RatingPlan(versions, folder, given, settings, stopping=stopping)
 
 

@@ -70,8 +70,12 @@ class Settings(BaseModel):
     lateness_hours: LatenessHours | None = Field(None, description="older events wait for a backfill; absent: none are")
     skew_seconds: Seconds | None = Field(300, description="how far an event may lie ahead of its record's time")
     epoch_seconds: Seconds = Field(2, description="time between two commits")
-    batch_records: int = Field(50_000, ge=1, le=1_000_000, description="records of one batch")
-    batch_bytes: int = Field(16 << 20, ge=1 << 17, le=1 << 30, description="bytes read at once")
+    batch_records: int = Field(
+        50_000, ge=1, le=1_000_000, description="records of one batch; of a topic, of each partition"
+    )
+    batch_bytes: int = Field(
+        16 << 20, ge=1 << 17, le=1 << 30, description="bytes read at once; four times as many of a topic"
+    )
     merge_files: int = Field(8, ge=2, description="small files of a table that are merged into one")
     merged_rows: int = Field(500_000, ge=1, description="rows of the largest merged file")
     replaced_files_seconds: Seconds = Field(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import msgspec
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -34,6 +34,8 @@ CATALOG_TOPIC = "catalog"
 VERSION_KEY = "version"
 _PARTITION = 0
 _SECONDS_OF_SILENCE = 30
+# After a broker's restart a consumer was once seen to fetch nothing for a minute.
+_SECONDS_UNTIL_ANEW = 10
 _SECONDS_PER_POLL = 0.2
 _SECONDS_PER_LOOK = 0.02
 _RECORDS_PER_POLL = 10_000
@@ -114,11 +116,12 @@ class CatalogReader:
     def __init__(self, settings: Settings) -> None:
         self.topic = topic_name(settings, CATALOG_TOPIC)
         self.state = PublishedState()
+        self._settings = settings
         self._place = TopicPartition(self.topic, _PARTITION)
         self._read_to = 0
+        self._next_offset = OFFSET_BEGINNING
         self._heard = time.monotonic()
-        self._consumer = _consumer(settings)
-        self._consumer.assign([TopicPartition(self.topic, _PARTITION, OFFSET_BEGINNING)])
+        self._begin()
 
     def __enter__(self) -> Self:
         return self
@@ -137,6 +140,7 @@ class CatalogReader:
 
         Ends at the end, or on `give_up`. May be called again, also after an error.
         """
+        self._begin_anew_after_silence()
         end = self._consumer.get_watermark_offsets(self._place, timeout=SECONDS_TO_ANSWER)[1]
         HEARING.forget()
         self._heard = time.monotonic()
@@ -144,15 +148,31 @@ class CatalogReader:
             return
         self._consumer.resume([self._place])
         while self._read_to < end and not give_up():
+            self._begin_anew_after_silence()
             messages = self._consumer.consume(_RECORDS_PER_POLL, _SECONDS_PER_POLL)
             for message in messages:
                 self._heard = time.monotonic()
-                if message.error() is None and self.state.take(key_of(message), message.value()):
+                if message.error() is None and self._take(message):
                     yield
             for message in messages:
                 self._heed(message)
         # A broker answers the requests of a connection in turn, and a fetch that waits for news holds up the next look.
         self._consumer.pause([self._place])
+
+    def _begin(self) -> None:
+        self._begun = time.monotonic()
+        self._consumer = _consumer(self._settings)
+        self._consumer.assign([TopicPartition(self.topic, _PARTITION, self._next_offset)])
+
+    def _begin_anew_after_silence(self) -> None:
+        if min(self.silence(), time.monotonic() - self._begun) > _SECONDS_UNTIL_ANEW:
+            self._consumer.close()
+            self._begin()
+
+    def _take(self, message: Message) -> bool:
+        """Take a record; whether it was a `version` record."""
+        self._next_offset = cast(int, message.offset()) + 1
+        return self.state.take(key_of(message), message.value())
 
     def _heed(self, message: Message) -> None:
         error = message.error()

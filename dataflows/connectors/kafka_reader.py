@@ -36,6 +36,9 @@ from rating.resolve import NONE_YET, LaneState
 
 # How long a poll gathers records: batches are full under load, and few records never wait longer.
 _GATHERING_SECONDS = 0.1
+# What is behind is read in polls of so many batches, in pieces between which their size is looked at.
+BATCHES_OF_POLL = 4
+_RECORDS_OF_PIECE = 10_000
 # Each look at silent partitions makes a commit.
 _SECONDS_BETWEEN_LOOKS = 5.0
 _SECONDS_TO_LOOK = 1.0
@@ -93,10 +96,10 @@ class TopicReader:
             )
 
     def read(self) -> Poll:
-        """The next records, at most a batch, gathered for a tenth of a second; empty when there are none."""
+        """The next records, gathered for a tenth of a second, or what is waiting; empty when there are none."""
         with plain_kafka_errors(f"reading {self._topic}"), timed(Stage.READ):
             self._tell_group()
-            messages = self._consumer.consume(self._settings.batch_records, _GATHERING_SECONDS)
+            messages = self._gather()
         batches: list[tuple[str, DecodedBatch]] = []
         size = 0
         errors = [message for message in messages if message.error() is not None]
@@ -129,6 +132,21 @@ class TopicReader:
         """Let go of the broker; nothing is being read any more."""
         self._tell_group()
         self._consumer.close()
+
+    def _gather(self) -> list[Message]:
+        """While there is more at once, a batch for each partition: what a poll costs, it costs for each of them."""
+        settings, deadline = self._settings, time.monotonic() + _GATHERING_SECONDS
+        most = settings.batch_records * min(len(self._clocks), BATCHES_OF_POLL)
+        messages: list[Message] = []
+        size = 0
+        while len(messages) < most and size < settings.batch_bytes * BATCHES_OF_POLL:
+            wanted = min(_RECORDS_OF_PIECE, most - len(messages))
+            piece = self._consumer.consume(wanted, max(0.0, deadline - time.monotonic()))
+            messages += piece
+            size += sum(map(len, piece))
+            if len(piece) < wanted:
+                break
+        return messages
 
     def _tell_group(self) -> None:
         """For those who look at lag; nothing depends on it, so nobody waits for it."""

@@ -16,8 +16,10 @@ from bytewax.operators import StatefulBatchLogic
 from dataflows.items import EpochEnds
 from dataflows.key_groups import key_group_names
 
-# As long as the engine itself sleeps when it has nothing to do.
-_SECONDS = 0.001
+# As long as the engine itself sleeps when it has nothing to do; longer, the longer a worker has waited.
+_LEAST_SECONDS = 0.001
+_MOST_SECONDS = 0.01
+_OF_WAITED = 0.05
 # The engine looks at its clock before it asks.
 _TOLERANCE = 0.005
 
@@ -55,13 +57,17 @@ class Backpressure:
 class GiveWay(StatefulBatchLogic):
     """Sleeps while a source of its worker is held back, then ends."""
 
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+
     def on_batch(self, values: list[EpochEnds]) -> tuple[list[None], bool]:
         return [], not _held_back[get_ident()]
 
     def on_notify(self) -> tuple[list[None], bool]:
         if not _held_back[get_ident()]:
             return [], self.DISCARD
-        time.sleep(_SECONDS)
+        waited = time.monotonic() - self._since
+        time.sleep(min(max(_LEAST_SECONDS, _OF_WAITED * waited), _MOST_SECONDS))
         return [], self.RETAIN
 
     def notify_at(self) -> datetime:
