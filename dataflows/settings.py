@@ -89,7 +89,10 @@ class Settings(BaseModel):
     topic_partitions: int = Field(8, ge=1, le=10_000, description="partitions of topics that `ratemill topics` makes")
     topic_replication: int = Field(1, ge=1, le=100, description="copies of topics that `ratemill topics` makes")
     epoch_bytes: int = Field(
-        256 << 20, ge=1 << 17, le=1 << 34, description="bytes that one consumer may read between two commits"
+        256 << 20,
+        ge=1 << 17,
+        le=1 << 34,
+        description="bytes after which one consumer reads no more until the next commit",
     )
     start_seconds: Seconds = Field(60, description="how long all processes may take to start")
     stall_seconds: Seconds = Field(60, description="without a commit for so long, all processes are restarted")

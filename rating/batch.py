@@ -6,6 +6,7 @@ text as it was written, null where the event has no such element or it is JSON's
 """
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,22 @@ class DecodedBatch:
     events: pl.DataFrame
     elements: dict[str, pl.Series]
     record_times: npt.NDArray[np.int64] | None = None
+
+    @classmethod
+    def joined(cls, batches: "Sequence[DecodedBatch]") -> "DecodedBatch":
+        """One batch of several that follow each other in one partition, all decoded for the same catalog."""
+        if len(batches) == 1:
+            return batches[0]
+        last = batches[-1]
+        times = [batch.record_times for batch in batches if batch.record_times is not None]
+        assert len(times) in (0, len(batches)), "either all batches have record times or none"
+        return cls(
+            last.partition,
+            last.next_offset,
+            pl.concat([batch.events for batch in batches], rechunk=True),
+            {name: pl.concat([batch.elements[name] for batch in batches], rechunk=True) for name in last.elements},
+            np.concatenate(times) if times else None,
+        )
 
 
 def key_group_of(subscription_id: str, key_groups: int) -> int:

@@ -69,6 +69,11 @@ class Poll:
     size: int
     idle: list[tuple[int, int, int]]
 
+    @property
+    def records(self) -> int:
+        """The number of records."""
+        return sum(len(batch.events) for _, batch in self.batches)
+
 
 class TopicReader:
     """Reads its partitions from their places on; `read` is called by one thread, `keep` by another."""
@@ -134,14 +139,18 @@ class TopicReader:
         self._consumer.close()
 
     def _gather(self) -> list[Message]:
-        """While there is more at once, a batch for each partition: what a poll costs, it costs for each of them."""
-        settings, deadline = self._settings, time.monotonic() + _GATHERING_SECONDS
+        """What comes in a tenth of a second, and while there is more at once, a batch for each partition.
+
+        What a poll costs, it costs for each of them.
+        """
+        settings, patience = self._settings, _GATHERING_SECONDS
         most = settings.batch_records * min(len(self._clocks), BATCHES_OF_POLL)
         messages: list[Message] = []
         size = 0
         while len(messages) < most and size < settings.batch_bytes * BATCHES_OF_POLL:
             wanted = min(_RECORDS_OF_PIECE, most - len(messages))
-            piece = self._consumer.consume(wanted, max(0.0, deadline - time.monotonic()))
+            piece = self._consumer.consume(wanted, patience)
+            patience = 0.0
             messages += piece
             size += sum(map(len, piece))
             if len(piece) < wanted:

@@ -3,12 +3,11 @@
 Owns: what the engine's epoch means to a consumer. Does not own: the consumer (`kafka_reader`) or where it begins
 (`topic`). The rule: the recovery store owns the places; the group's offsets are for those who look at lag.
 
-The next poll is read and decoded in a thread while the flow rates this one. What may be read between two commits is
-bounded, because the engine holds a source back only between epochs.
+What comes next is read and decoded in a thread while the flow rates this (`read_ahead`). What may be read between two
+commits is bounded, because the engine holds a source back only between epochs.
 """
 
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 from threading import Event
 
@@ -16,6 +15,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from dataflows.catalogs import Catalogs
 from dataflows.connectors.kafka_reader import Poll, TopicReader
+from dataflows.connectors.read_ahead import ReadAhead
 from dataflows.connectors.resting import RestingPartition
 from dataflows.connectors.topic import Place, TopicInput, consumer_name, save_places
 from dataflows.failures import noted
@@ -71,10 +71,8 @@ class ConsumerPartition(StatefulSourcePartition):
         self._next_offsets = {number: place.next_offset for number, place in self._places.items()}
         self._bytes_in_epoch = 0
         self._reader = TopicReader(given, consumer, source.catalogs, source.settings, source.stopping.is_set)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read")
-        self._ahead: Future[Poll] | None = None
+        self._ahead: ReadAhead | None = None
         self._next_awake: datetime | None = None
-        self._silent = False
         self._is_alone = source.settings.workers == source.settings.processes == 1
         self._backpressure = Backpressure(source.settings.epoch_seconds)
 
@@ -89,19 +87,20 @@ class ConsumerPartition(StatefulSourcePartition):
         if self._source.stopping.is_set():
             raise StopIteration
         if self._ahead is None:
-            self._ahead = self._thread.submit(self._reader.read)
+            self._ahead = ReadAhead(self._reader.read, self._source.settings)
         if self._bytes_in_epoch >= self._source.settings.epoch_bytes:
             self._next_awake = datetime.now(UTC) + _UNTIL_NEXT_LOOK
             return []
         if not self._has_come(self._ahead):
-            self._next_awake = None if self._is_alone else datetime.now(UTC) + self._until_next_look
+            self._next_awake = None if self._is_alone else datetime.now(UTC) + _until_next_look(self._ahead)
             return []
-        poll = self._ahead.result()
-        self._silent = not poll.batches
-        self._ahead = self._thread.submit(self._reader.read)
         self._next_awake = None
-        self._bytes_in_epoch += poll.size
-        return [*self._admitted(poll), *self._idle(poll)]
+        items: list[Admitted | Idle] = []
+        for poll in self._ahead.take():
+            self._bytes_in_epoch += poll.size
+            items += self._admitted(poll)
+            items += self._idle(poll)
+        return items
 
     def next_awake(self) -> datetime | None:
         return self._next_awake
@@ -124,18 +123,13 @@ class ConsumerPartition(StatefulSourcePartition):
 
     def close(self) -> None:
         self._backpressure.closed()
-        self._thread.shutdown()
+        if self._ahead is not None:
+            self._ahead.close()
         self._reader.close()
 
-    @property
-    def _until_next_look(self) -> timedelta:
-        return _UNTIL_NEXT_LOOK_IN_SILENCE if self._silent else _UNTIL_NEXT_LOOK
-
-    def _has_come(self, ahead: Future[Poll]) -> bool:
-        if self._is_alone:
-            # The engine need not wait, for nobody else's work is held up, and what comes is seen at once.
-            wait([ahead], self._until_next_look.total_seconds())
-        return ahead.done()
+    def _has_come(self, ahead: ReadAhead) -> bool:
+        # A worker that is alone may wait here: nobody else's work is held up, and what comes is seen at once.
+        return ahead.wait(_until_next_look(ahead).total_seconds() if self._is_alone else 0.0)
 
     def _admitted(self, poll: Poll) -> Iterable[Admitted]:
         source = self._source
@@ -150,3 +144,7 @@ class ConsumerPartition(StatefulSourcePartition):
     def _idle(self, poll: Poll) -> Iterable[Idle]:
         for partition, next_offset, moment in poll.idle:
             yield Idle(partition, next_offset, moment, self._source.catalogs.at(moment))
+
+
+def _until_next_look(ahead: ReadAhead) -> timedelta:
+    return _UNTIL_NEXT_LOOK_IN_SILENCE if ahead.silent else _UNTIL_NEXT_LOOK
