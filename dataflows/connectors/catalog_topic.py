@@ -27,7 +27,7 @@ from dataflows.connectors.kafka_client import (
     topic_name,
 )
 from dataflows.connectors.kafka_faults import HEARING
-from dataflows.errors import UnmendableError
+from dataflows.errors import RatemillError, UnmendableError
 from dataflows.settings import Settings
 
 CATALOG_TOPIC = "catalog"
@@ -36,6 +36,7 @@ _PARTITION = 0
 _SECONDS_OF_SILENCE = 30
 # After a broker's restart a consumer was once seen to fetch nothing for a minute.
 _SECONDS_UNTIL_ANEW = 10
+_MOST_SECONDS_UNTIL_ANEW = 160
 _SECONDS_PER_POLL = 0.2
 _SECONDS_PER_LOOK = 0.02
 _RECORDS_PER_POLL = 10_000
@@ -120,8 +121,9 @@ class CatalogReader:
         self._place = TopicPartition(self.topic, _PARTITION)
         self._read_to = 0
         self._next_offset = OFFSET_BEGINNING
-        self._heard = time.monotonic()
-        self._begin()
+        self._patience = _SECONDS_UNTIL_ANEW
+        self._heard = self._begun = time.monotonic()
+        self._consumer = self._new_consumer()
 
     def __enter__(self) -> Self:
         return self
@@ -148,26 +150,37 @@ class CatalogReader:
             return
         self._consumer.resume([self._place])
         while self._read_to < end and not give_up():
-            self._begin_anew_after_silence()
+            if self._begin_anew_after_silence():
+                self._consumer.resume([self._place])
             messages = self._consumer.consume(_RECORDS_PER_POLL, _SECONDS_PER_POLL)
             for message in messages:
-                self._heard = time.monotonic()
                 if message.error() is None and self._take(message):
                     yield
+                # Whoever looks at a version may take his time.
+                self._heard, self._patience = time.monotonic(), _SECONDS_UNTIL_ANEW
             for message in messages:
                 self._heed(message)
         # A broker answers the requests of a connection in turn, and a fetch that waits for news holds up the next look.
         self._consumer.pause([self._place])
 
-    def _begin(self) -> None:
-        self._begun = time.monotonic()
-        self._consumer = _consumer(self._settings)
-        self._consumer.assign([TopicPartition(self.topic, _PARTITION, self._next_offset)])
+    def _new_consumer(self) -> Consumer:
+        """One that stands at the next record, and fetches nothing yet."""
+        consumer = _consumer(self._settings)
+        consumer.assign([TopicPartition(self.topic, _PARTITION, self._next_offset)])
+        consumer.pause([self._place])
+        return consumer
 
-    def _begin_anew_after_silence(self) -> None:
-        if min(self.silence(), time.monotonic() - self._begun) > _SECONDS_UNTIL_ANEW:
-            self._consumer.close()
-            self._begin()
+    def _begin_anew_after_silence(self) -> bool:
+        """Whether there is another consumer now; each waits for twice as long as the one before it."""
+        if min(self.silence(), time.monotonic() - self._begun) <= self._patience:
+            return False
+        self._begun = time.monotonic()
+        self._patience = min(2 * self._patience, _MOST_SECONDS_UNTIL_ANEW)
+        # As long as none can be made, the one before goes on.
+        with suppress(KafkaException, RatemillError):
+            before, self._consumer = self._consumer, self._new_consumer()
+            before.close()
+        return True
 
     def _take(self, message: Message) -> bool:
         """Take a record; whether it was a `version` record."""

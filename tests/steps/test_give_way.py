@@ -41,6 +41,19 @@ def test_it_sleeps_from_the_end_of_an_epoch_until_it_is_asked_again(source):
     assert logic.on_notify() == ([], GiveWay.DISCARD)
 
 
+def test_it_sleeps_for_longer_the_longer_it_waits(monkeypatch):
+    moments, slept = iter([0.0, 0.0, 0.01, 0.1, 100.0]), []
+    monkeypatch.setattr(give_way.time, "monotonic", lambda: next(moments))
+    monkeypatch.setattr(give_way.time, "sleep", slept.append)
+    source = Backpressure(EPOCH)
+    source.ended()
+    logic = GiveWay()
+    for _ in range(3):
+        assert logic.on_notify() == ([], GiveWay.RETAIN)
+    source.closed()
+    assert slept == [0.001, pytest.approx(0.005), 0.01]
+
+
 def test_a_source_that_is_closed_holds_up_nobody(source):
     source.ended()
     source.closed()
