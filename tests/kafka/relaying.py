@@ -171,11 +171,20 @@ def assert_relayed(settings: Settings, ledger: Path, world: World | None = None)
     for message in committed(settings, "rated.line-items"):
         found[message.key().decode()].append(json.loads(message.value()))
         partitions[message.key().decode()].add(message.partition())
-    assert sum(map(len, found.values())) == sum(map(len, wanted.values()))
+    assert sum(map(len, found.values())) == sum(map(len, wanted.values())), _sent_twice(settings)
     for key, lines in wanted.items():
         assert found[key] == lines, key
         assert len(partitions[key]) == 1, f"{key} is in several partitions"
     assert_rejected_relayed(settings, ledger, world)
+
+
+def _sent_twice(settings: Settings) -> str:
+    """Which line items there are more than once, and where they stand."""
+    places: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for message in committed(settings, "rated.line-items"):
+        places[json.loads(message.value())["line_id"]].append((message.partition(), message.offset()))
+    twice = {line: where for line, where in places.items() if len(where) > 1}
+    return f"{len(places)} line items, {len(twice)} of them more than once: {dict(list(twice.items())[:20])}"
 
 
 def assert_rejected_relayed(settings: Settings, ledger: Path, world: World | None) -> None:

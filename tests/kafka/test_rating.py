@@ -86,14 +86,16 @@ def test_a_worker_that_waits_for_another_process_leaves_its_processor_alone(worl
         wait_until_received(tmp_path / "ledger", sent, flow)
         waiting, paused = wait_for_children(flow, 2)
         kill([paused], signal.SIGSTOP)
+        used = []
         try:
-            time.sleep(1)
-            before = cpu_seconds(waiting)
-            time.sleep(4)
-            used = cpu_seconds(waiting) - before
+            # On a busy machine it may have something left to do at first.
+            while len(used) < 6 and min(used, default=4) >= 1:
+                before = cpu_seconds(waiting)
+                time.sleep(4)
+                used.append(cpu_seconds(waiting) - before)
         finally:
             kill([paused], signal.SIGCONT)
-    assert used < 1.5, f"{used} s of processor time in 4 s of waiting"
+    assert min(used) < 1, f"{used} s of processor time, each in 4 s of waiting"
 
 
 def test_silence_does_not_hold_back_progress(world, settings, tmp_path):
