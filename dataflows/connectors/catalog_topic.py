@@ -180,7 +180,8 @@ class CatalogReader:
         with suppress(KafkaException, RatemillError):
             before, self._consumer = self._consumer, self._new_consumer()
             before.close()
-        return True
+            return True
+        return False
 
     def _take(self, message: Message) -> bool:
         """Take a record; whether it was a `version` record."""

@@ -11,6 +11,7 @@ from dataflows.connectors.read_ahead import ReadAhead, joined
 from dataflows.errors import RatemillError
 from dataflows.settings import Settings
 from rating.batch import DecodedBatch
+from tests.kafka.catalogs import until
 
 EMPTY = Poll([], 0, [])
 
@@ -60,7 +61,7 @@ def test_a_batch_is_kept_ready_and_no_more():
     try:
         expected = 0
         for _ in range(3):
-            assert wait_for(lambda: sum(one.records for one in ahead._polls) >= 10)
+            until(lambda: sum(one.records for one in ahead._polls) >= 10)
             time.sleep(0.05)
             (found,) = ahead.take()
             assert told(found) == [("one", 0, list(range(expected, expected + 12)), expected + 12)]
@@ -73,7 +74,7 @@ def test_bytes_bound_it_too():
     settings = Settings(batch_bytes=1 << 17)
     ahead = ReadAhead(lambda: Poll([batch(0, 0, 1)], 1 << 16, []), settings)
     try:
-        assert wait_for(lambda: len(ahead._polls) == 2)
+        until(lambda: len(ahead._polls) == 2)
         time.sleep(0.05)
         assert len(ahead._polls) == 2
     finally:
@@ -89,7 +90,7 @@ def test_a_failure_comes_after_all_before_it_and_stays():
         return polls.pop(0)
 
     ahead = ReadAhead(read, Settings())
-    assert wait_for(lambda: not ahead._thread.is_alive())
+    until(lambda: not ahead._thread.is_alive())
     assert ahead.silent
     assert ahead.wait(0)
     assert told(ahead.take()[0]) == [("one", 0, [0, 1], 2)]
@@ -107,10 +108,3 @@ def test_silence_is_nothing_to_take():
     assert ahead.take() == []
     ahead.close()
     assert not ahead._thread.is_alive()
-
-
-def wait_for(so):
-    last = time.monotonic() + 10
-    while not so() and time.monotonic() < last:
-        time.sleep(0.001)
-    return so()
