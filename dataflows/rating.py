@@ -24,6 +24,7 @@ from dataflows.connectors.ledger import LedgerSink, RatingProgress, announcement
 from dataflows.connectors.topic import TopicInput, resting_consumers
 from dataflows.failures import noted
 from dataflows.items import EpochEnds, Finished, Idle, Reached
+from dataflows.kept_epochs import KeptEpochs
 from dataflows.key_groups import key_group_names
 from dataflows.ledger.compaction import Housekeeping
 from dataflows.ledger.folder import LedgerFolder
@@ -59,6 +60,7 @@ class RatingPlan:
     on_progress: Callable[[], None] = lambda: None
     stopping: Event = field(default_factory=Event)
     threads: ExitStack = field(default_factory=ExitStack)
+    epochs: KeptEpochs = field(default_factory=KeptEpochs)
 
     @property
     def rating_settings(self) -> RatingSettings:
@@ -94,7 +96,7 @@ def flow() -> Dataflow:
 def _source(plan: RatingPlan) -> FixedPartitionedSource:
     settings = plan.settings
     if isinstance(plan.inputs, TopicInput):
-        return KafkaSource(plan.inputs, plan.catalogs, plan.rating_settings, settings, plan.stopping)
+        return KafkaSource(plan.inputs, plan.catalogs, plan.rating_settings, settings, plan.stopping, plan.epochs)
     return FileSource(
         plan.inputs,
         plan.catalogs,
@@ -194,7 +196,14 @@ class KeyGroup(StatefulBatchLogic):
 def _sink(plan: RatingPlan) -> LedgerSink:
     keeping = housekeeping(plan.settings)
     return LedgerSink(
-        plan.folder, plan.settings.writers, plan.catalogs, keeping, plan.writing, plan.on_progress, plan.threads
+        plan.folder,
+        plan.settings.writers,
+        plan.catalogs,
+        keeping,
+        plan.writing,
+        plan.on_progress,
+        plan.threads,
+        plan.epochs,
     )
 
 

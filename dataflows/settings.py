@@ -30,6 +30,7 @@ from pydantic import (
 
 from dataflows.errors import RatemillError
 from dataflows.kafka_settings import KafkaSettings, checked_settings, flat_settings, masked, named_setting
+from schemas.problems import suggestion
 
 _PREFIX = "RATEMILL_"
 _KAFKA_PREFIX = "RATEMILL_KAFKA_"
@@ -67,7 +68,9 @@ class Settings(BaseModel):
     writers: int = Field(2, ge=1, le=64, description="writers of the ledger, fixed when it is made")
     workers: int = Field(1, ge=1, le=64, description="worker threads of one process")
     processes: int = Field(1, ge=1, le=64, description="processes of the flow on this machine")
-    lateness_hours: LatenessHours | None = Field(None, description="older events wait for a backfill; absent: none are")
+    lateness_hours: LatenessHours | None = Field(
+        None, description="older events wait for a backfill; absent: 24 of a topic, without limit of files"
+    )
     skew_seconds: Seconds | None = Field(300, description="how far an event may lie ahead of its record's time")
     epoch_seconds: Seconds = Field(2, description="time between two commits")
     batch_records: int = Field(
@@ -144,6 +147,9 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
 def _sentence(fault: Mapping[str, Any]) -> str:
     ours = fault.get("ctx", {}).get("error")
+    if fault["type"] == "extra_forbidden":
+        name = str(fault["loc"][-1])
+        ours = f"there is no such setting{suggestion(name, Settings.model_fields)}"
     return f"{'.'.join(map(str, fault['loc']))}: {ours or fault['msg'][:1].lower() + fault['msg'][1:]}"
 
 

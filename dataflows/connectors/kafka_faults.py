@@ -139,6 +139,9 @@ def _sentence(error: KafkaError, what: str) -> str:
         return f"Kafka at {servers} forbids {what} ({reason}): grant this user the rights listed in docs/kafka.md"
     if code in _TOO_LARGE:
         return f"Kafka at {servers} takes no record so large ({what}): raise the topic's max.message.bytes"
+    if code == KafkaError.CONCURRENT_TRANSACTIONS:
+        advice = "if it stays so for longer than one may take, 10 minutes unless set, end it as docs/kafka.md says"
+        return f"Kafka at {servers} holds a transaction open ({what}: {reason}): {advice}"
     if code == KafkaError._INVALID_ARG:
         return f"Kafka's client cannot start ({what}: {reason}): check the RATEMILL_KAFKA_ settings"
     return f"Kafka at {servers} failed ({what}: {reason})"

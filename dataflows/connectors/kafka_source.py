@@ -20,6 +20,7 @@ from dataflows.connectors.resting import RestingPartition
 from dataflows.connectors.topic import Place, TopicInput, consumer_name, save_places
 from dataflows.failures import noted
 from dataflows.items import EpochEnds, Idle
+from dataflows.kept_epochs import KeptEpochs
 from dataflows.metrics import Stage, Step, count_snapshot, timed
 from dataflows.settings import Settings
 from dataflows.steps.give_way import Backpressure
@@ -40,8 +41,10 @@ class KafkaSource(FixedPartitionedSource):
         rating_settings: RatingSettings,
         settings: Settings,
         stopping: Event,
+        epochs: KeptEpochs,
     ) -> None:
         self.given = given
+        self.epochs = epochs
         self.catalogs = catalogs
         self.rating_settings = rating_settings
         self.settings = settings
@@ -78,7 +81,8 @@ class ConsumerPartition(StatefulSourcePartition):
 
     @noted
     def next_batch(self) -> Iterable[Admitted | Idle | EpochEnds]:
-        self._backpressure.asked()
+        if self._backpressure.asked():
+            self._source.epochs.kept()
         items = self._next_items()
         # A worker that is alone waits for nobody.
         return [*items, EpochEnds()] if self._backpressure.ends_epoch() and not self._is_alone else items

@@ -25,6 +25,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from dataflows.catalogs import Catalogs
 from dataflows.failures import noted
 from dataflows.items import EpochEnds, Finished, Idle
+from dataflows.kept_epochs import KeptEpochs
 from dataflows.ledger.commit import LanePosition
 from dataflows.ledger.compaction import Housekeeping, Merge
 from dataflows.ledger.folder import LedgerFolder, plain_os_errors
@@ -118,6 +119,7 @@ class LedgerSink(FixedPartitionedSink):
         progress: RatingProgress,
         on_progress: Callable[[], None],
         threads: ExitStack,
+        epochs: KeptEpochs,
     ) -> None:
         self._folder = folder
         self._writers = {writer_name(writer): writer for writer in range(writers)}
@@ -126,6 +128,7 @@ class LedgerSink(FixedPartitionedSink):
         self._progress = progress
         self._on_progress = on_progress
         self._threads = threads
+        self._epochs = epochs
         self._merger = ThreadPoolExecutor(1, "merge", _give_way)
         threads.callback(self._merger.shutdown)
         # The engine builds the writers of each worker in that worker's thread.
@@ -146,6 +149,7 @@ class LedgerSink(FixedPartitionedSink):
             writer, self._folder, self._catalogs, self._progress, self._on_progress, together, self._merger
         )
         together.append(partition)
+        self._epochs.tell(partition.kept)
         self._threads.callback(partition.close)
         return partition
 
@@ -181,6 +185,7 @@ class LedgerPartition(StatefulSinkPartition):
         self._has_failed = False
         self._has_news = False
         self._sealing: Future[bytes] | None = None
+        self._is_kept = True
 
     @noted
     def write_batch(self, values: Sequence[Rated | Announcement]) -> None:
@@ -200,8 +205,18 @@ class LedgerPartition(StatefulSinkPartition):
         with _plain_write_errors(self._folder):
             state = self._sealing.result()
         self._sealing, self._has_news = None, False
-        self._under_way.append(self._submit(self._publish))
+        if not self._is_kept:
+            # Nobody has said so, but that this commit comes proves that the one before was kept.
+            self._under_way.append(self._submit(self._publish))
+        self._is_kept = False
         return state
+
+    def kept(self) -> None:
+        """All commits that this has given have been kept, so they can be seen at once."""
+        assert self._sealing is None, "a commit is being closed that cannot have been kept"
+        if not self._is_kept and not self._has_failed:
+            self._is_kept = True
+            self._under_way += self._submit(self._writer.keep), self._submit(self._publish)
 
     def close(self) -> None:
         """Wait for what is under way but a merge: the engine commits its last epoch after this, and must not wait.

@@ -90,20 +90,21 @@ def _read(
     patience: Patience,
 ) -> bool:
     """Read from the start up to `end` into `found`; False if nothing comes for a while, so that a new consumer may."""
-    read_to, heard = 0, time.monotonic()
+    read_to, heard, hidden = 0, time.monotonic(), None
     with closing(Consumer(client_settings(settings, _READING))) as consumer:
         consumer.assign([TopicPartition(place.topic, PARTITION, OFFSET_BEGINNING)])
         while read_to < end:
             messages = consumer.consume(_RECORDS_PER_POLL, _SECONDS_PER_POLL)
             for message in messages:
                 read_to = max(read_to, _read_to(message))
+                hidden = _hidden_behind(read_to) if _is_end(message) else None
                 writer = writer_of.get(message.key() or b"")
                 if message.error() is None and writer is not None:
                     found[writer] = msgspec.json.decode(message.value() or b"", type=Position)
             if messages:
                 heard = time.monotonic()
             if read_to < end:
-                patience.wait(f"reading the topic {place.topic}")
+                patience.wait(f"reading the topic {place.topic}", hidden)
                 if time.monotonic() > heard + _SECONDS_OF_SILENCE:
                     return False
     return True
@@ -112,11 +113,22 @@ def _read(
 def _read_to(message: Message) -> int:
     """Up to where the partition has been read; 0 if Kafka is away, KafkaException if it refuses."""
     error = message.error()
-    if error is not None and error.code() != KafkaError._PARTITION_EOF:
+    if error is not None and not _is_end(message):
         if is_refusal(error):
             raise KafkaException(error)
         return 0
     return (message.offset() or 0) + (error is None)
+
+
+def _is_end(message: Message) -> bool:
+    """Whether it says that a reader of committed records has reached the last one it may see."""
+    error = message.error()
+    return error is not None and error.code() == KafkaError._PARTITION_EOF
+
+
+def _hidden_behind(offset: int) -> KafkaError:
+    """Why nothing comes though Kafka answers."""
+    return KafkaError(KafkaError.CONCURRENT_TRANSACTIONS, f"it shows nothing from offset {offset} on")
 
 
 def _key(ledger: str, writer: int) -> bytes:

@@ -1,9 +1,9 @@
-"""One writer of the ledger: rows go aside, a commit seals them, the next commit publishes the one before.
+"""One writer of the ledger: rows go aside, a commit seals them, and once it has been kept it is published.
 
 Owns: the writer's files and its manifest. Does not own: when a commit happens, or which rows it gets (the engine says).
-The rule: a file with a public name belongs to a commit that can never be undone. `seal` only proves that the commit
-*before* was kept, and `publish` publishes that one; after a crash, `resume` publishes what was kept, and removes what
-was not.
+The rule: a file with a public name belongs to a commit that can never be undone. `keep` says that all that are closed
+were kept; without it `seal` proves it of the commit *before*. After a crash, `resume` publishes what was kept, and
+removes what was not.
 """
 
 from collections.abc import Sequence
@@ -73,6 +73,10 @@ class LedgerWriter:
             sync(self._folder.pending)
             self._state, self._files, self._lanes, self._tally = after, {}, {}, Tally()
         return self._state.snapshot()
+
+    def keep(self) -> None:
+        """Every commit that was closed has been kept."""
+        self._kept = self._state.sequence
 
     def publish(self, merges: Sequence[Merge] = ()) -> None:
         """Publish the commits that were kept, and `merges` instead of what they replace; let go of replaced files."""

@@ -18,7 +18,7 @@ from dataflows.key_groups import key_group_names
 
 # As long as the engine itself sleeps when it has nothing to do; longer, the longer a worker has waited.
 _LEAST_SECONDS = 0.001
-_MOST_SECONDS = 0.01
+_MOST_SECONDS = 0.02
 _OF_WAITED = 0.05
 # The engine looks at its clock before it asks.
 _TOLERANCE = 0.005
@@ -35,10 +35,12 @@ class Backpressure:
         self._epoch_seconds = epoch_seconds
         self._asked_at = self._epoch_began_at = time.monotonic()
 
-    def asked(self) -> None:
-        """The engine asks for a batch, so it does not hold the source back."""
+    def asked(self) -> bool:
+        """The engine asks for a batch, so it does not hold the source back; whether it did until now."""
+        was_held_back = self in _held_back[get_ident()]
         _held_back[get_ident()].discard(self)
         self._asked_at = time.monotonic()
+        return was_held_back
 
     def ends_epoch(self) -> bool:
         """Whether the engine ends the epoch after this batch."""

@@ -31,7 +31,7 @@ between them: shares go to the process that has their key group, as plain bytes.
 
 *Producer to published row*: a producer sends, at half of the flow's throughput above, records that bear the moment of
 their sending; a row counts as published once every reader who begins to look sees it. Commits come every {pace:g} s,
-so a row waits for the end of its epoch, for the end of the next, which proves that the first was kept, and {margin:g} s
+so a row waits for the end of its epoch, for its commit, which the engine shows by asking for more, and {margin:g} s
 for the manifest's moment. Producer, broker and flow share the {cores} cores; the first {warm_up} s are left out.
 *Idle* is `ratemill run rating`, its metrics served, on a topic without records: all its processes together, over
 {idle_seconds:.0f} s.

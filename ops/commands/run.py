@@ -1,13 +1,14 @@
 """`ratemill run`: a flow on Kafka, until it is told to stop."""
 
 import signal
+import sys
 from enum import StrEnum
 from threading import Event
 from typing import Annotated
 
 import typer
 
-from dataflows.connectors.kafka_client import check_reachable
+from dataflows.connectors.kafka_client import check_reachable, topic_name
 from dataflows.ledger.folder import LedgerFolder, open_folder
 from dataflows.metrics_flows import serving_rating, serving_relay
 from dataflows.relay import RelayProgress, run_relay
@@ -66,17 +67,35 @@ def run(
     """
     stopping = stop_on_signals()
     settings = settings_with(ledger=ledger, processes=processes, workers=workers, metrics_port=metrics_port)
-    folder = open_folder(needed(settings.ledger, "ledger"), settings.key_groups, settings.writers)
-    check_reachable(settings)
+    path = needed(settings.ledger, "ledger")
     if flow is Flow.RATING:
         _refuse(flow, {"--from": start is not None, "--until-caught-up": until_caught_up})
-        _rate(settings, folder, accept_loss, stopping)
     else:
         _refuse(flow, {"--accept-loss": accept_loss, "--processes": processes, "--workers": workers})
+    is_new = not path.exists()
+    folder = open_folder(path, settings.key_groups, settings.writers)
+    check_reachable(settings)
+    if sys.stderr.isatty():
+        remark(_first_words(flow, folder, settings, is_new))
+    if flow is Flow.RATING:
+        _rate(settings, folder, accept_loss, stopping)
+    else:
         progress = RelayProgress()
         with serving_relay(settings, folder, progress):
             run_relay(settings, folder, stopping, until_caught_up, start=start, progress=progress, remark=remark)
         say(f"{progress.commits:,} commits relayed, {progress.messages.total():,} messages.")
+
+
+def _first_words(flow: Flow, folder: LedgerFolder, settings: Settings, is_new: bool) -> str:
+    """What is going to happen; a new ledger where a relay was to find one is likely a misspelt name."""
+    what = {
+        Flow.RATING: f"Rating the topic {topic_name(settings, 'metering.events')} into the ledger {folder.root}",
+        Flow.RELAY: f"Relaying the ledger {folder.root}",
+    }[flow]
+    made = ", which is new" if is_new else ""
+    port = settings.metrics_port
+    metrics = f"; metrics on http://{settings.metrics_host}:{port}/metrics" if port else ""
+    return f"{what}{made}{metrics}. Ctrl-C ends it."
 
 
 def _refuse(flow: Flow, stated: dict[str, object]) -> None:

@@ -1,13 +1,16 @@
 """Where a relay begins, and what it refuses: each time one sentence that says what to do, and nothing sent twice."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from dataflows.connectors.kafka_client import admin_client, answer, topic_name
+from dataflows.connectors.relay_positions import POSITIONS_TOPIC
 from dataflows.errors import RatemillError
 from dataflows.launcher import run_rating
 from dataflows.ledger import manifest
@@ -15,7 +18,17 @@ from dataflows.ledger.relay_note import FILE
 from dataflows.relay_start import RelayStart
 from dataflows.settings import Settings
 from tests.flow.world import World, make_world
-from tests.kafka.relaying import RATING, assert_relayed, committed, folder_of, rate, relay, with_topics
+from tests.kafka.relaying import (
+    RATING,
+    assert_relayed,
+    committed,
+    folder_of,
+    following,
+    rate,
+    relay,
+    wait_until,
+    with_topics,
+)
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +115,29 @@ def test_a_position_that_kafka_has_forgotten(settings, ledger, broker, topic_pre
     expected = {RelayStart.BEGINNING: before.messages.total() + new, RelayStart.NOTED: new, RelayStart.NOW: 0}
     assert sent == expected[start_at]
     assert relay(other, ledger, start=start_at).messages.total() == 0, "a position that is known goes before"
+
+
+def test_a_transaction_that_does_not_end(settings, ledger):
+    """Nothing is sent while one hides positions, and the sentence says what it is; when it ends, the relay goes on."""
+    relay(settings, ledger)
+    producer = Producer({**settings.kafka, "transactional.id": settings.topic_prefix + "another"})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    producer.produce(topic_name(settings, POSITIONS_TOPIC), b"{}", b"another")
+    producer.flush(30)
+    with following(settings, ledger) as running:
+        wait_until(lambda: running.remarks, "the relay says that it waits")
+        assert running.progress.positions == []
+        producer.abort_transaction(30)
+        wait_until(running.has_caught_up, "the relay goes on")
+    assert re.fullmatch(
+        rf"Kafka at \S+ holds a transaction open \(reading the topic {topic_name(settings, POSITIONS_TOPIC)}: it shows"
+        r" nothing from offset \d+ on\): if it stays so for longer than one may take, 10 minutes unless set, end it as"
+        r" docs/kafka.md says; waiting, and going on by itself",
+        running.remarks[0],
+    )
+    assert running.remarks[1:] == ["Kafka answers again"]
+    assert_relayed(settings, ledger)
 
 
 def test_rows_that_are_missing_from_a_file(settings, ledger):

@@ -165,3 +165,11 @@ def test_the_ledger_may_come_from_the_environment(ledger, tmp_path):
     ran = ratemill("sql", "SELECT count(*) FROM events", cwd=tmp_path, RATEMILL_LEDGER="ledger")
     assert ran.code == 0
     assert "22" in ran.out
+
+
+@pytest.mark.parametrize(("flow", "option"), [("rating", "--from=now"), ("relay", "--accept-loss")])
+def test_an_option_of_another_flow_is_refused_before_a_ledger_is_made(tmp_path, flow, option):
+    ran = ratemill("run", flow, "--ledger", tmp_path / "ledger", option)
+    assert ran.code == 2
+    assert f"is no option of `ratemill run {flow}`" in ran.err
+    assert list(tmp_path.iterdir()) == []

@@ -51,7 +51,7 @@ def test_it_sleeps_for_longer_the_longer_it_waits(monkeypatch):
     for _ in range(3):
         assert logic.on_notify() == ([], GiveWay.RETAIN)
     source.closed()
-    assert slept == [0.001, pytest.approx(0.005), 0.01]
+    assert slept == [0.001, pytest.approx(0.005), 0.02]
 
 
 def test_a_source_that_is_closed_holds_up_nobody(source):

@@ -21,7 +21,7 @@ def main() -> int:
     if step := os.environ.get("TESTS_DIES_IN"):
         die_at((preparation, step, True), 1)
     supervisor = supervised(Settings.model_validate_json(sys.argv[2]), Path(sys.argv[1]))
-    supervisor.program = "tests.kafka.faults.child"
+    supervisor.program = os.environ.get("TESTS_PROGRAM", "tests.kafka.faults.child")
     supervisor.remark = remark
     supervisor.stopping = stop_on_signals()
     try:

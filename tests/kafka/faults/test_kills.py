@@ -30,7 +30,7 @@ KINDS = ("everything", "the supervisor", "one process", "all processes")
 
 @pytest.mark.timeout(3600)
 def test_killed_again_and_again(broker, topic_prefix, tmp_path, seed, soak):
-    kills, records, per_second = (22, 8_000, 20) if soak else (4, 1_200, 30)
+    kills, records, per_second = (22, 20_000, 20) if soak else (4, 1_200, 30)
     traffic = make_traffic(tmp_path / "world", PARTITIONS, records, seed)
     settings = settings_of_faults(broker, topic_prefix, PARTITIONS)
     make_topics(settings, traffic.catalog)

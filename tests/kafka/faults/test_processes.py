@@ -89,9 +89,10 @@ def _pause(process: int, seconds: float) -> None:
 @pytest.mark.timeout(600)
 def test_one_of_two_never_starts(flow_of_two, steady):
     settings, ledger, flow = flow_of_two(start_seconds=30)
-    sent = send_all(settings, steady.traffic.records)
+    # At once: a process that has started already would only stand still.
     first = wait_for_children(flow, 2)
     kill([first[1]], signal.SIGSTOP)
+    sent = send_all(settings, steady.traffic.records)
     wait_until(lambda: not set(first) & set(children_of(flow)), flow)
     wait_until_received(ledger, sent, flow)
     assert "the rating processes had not all started after 30 s; starting again" in stop(flow)
