@@ -91,6 +91,40 @@ COMMITS = pa.schema(
     metadata=_METADATA,
 )
 
+NOTIFICATIONS = pa.schema(
+    [
+        pa.field("notification_id", _TEXT, nullable=False),
+        pa.field("kind", _TEXT, nullable=False),
+        pa.field("occurred_at", _TIME, nullable=False),
+        pa.field("partition", pa.int32()),
+        pa.field("offset", pa.int64()),
+        pa.field("source", _TEXT),
+        pa.field("event_id", _TEXT),
+        pa.field("subscription_id", _TEXT),
+        pa.field("credential_id", _TEXT),
+        pa.field("subscriber", _TEXT),
+        pa.field("organization_id", _TEXT),
+        pa.field("product_id", _TEXT),
+        pa.field("product_version", _TEXT),
+        pa.field("quota", _TEXT),
+        pa.field("charge_id", _TEXT),
+        pa.field("tier", pa.int32()),
+        pa.field("share", _QUANTITY),
+        pa.field("threshold", _QUANTITY),
+        pa.field("limit", _QUANTITY),
+        pa.field("usage_before", _QUANTITY),
+        pa.field("usage_after", _QUANTITY),
+        pa.field("window_start", _TIME),
+        pa.field("window_end", _TIME),
+        pa.field("on_exceed", _TEXT),
+        pa.field("recipients", pa.large_list(_TEXT), nullable=False),
+        pa.field("details", _TEXT),
+        pa.field("synthetic", pa.bool_(), nullable=False),
+        pa.field("catalog_digest", _TEXT, nullable=False),
+    ],
+    metadata=_METADATA,
+)
+
 TABLES: dict[str, pa.Schema] = {"events": EVENTS, "line_items": LINE_ITEMS, "commits": COMMITS}
 
 
