@@ -31,9 +31,11 @@ from dataflows.relay_start import RelayStart, check_alone, first_positions
 from dataflows.settings import Settings
 from dataflows.steps.messages import (
     LINE_ITEM_COLUMNS,
+    NOTIFICATION_COLUMNS,
     REJECTED_COLUMNS,
     Message,
     line_item_messages,
+    notification_messages,
     rejected_messages,
 )
 
@@ -59,6 +61,7 @@ class Route:
 
 ROUTES = (
     Route("line_items", "rated.line-items", "line_items", LINE_ITEM_COLUMNS, line_item_messages),
+    Route("notifications", "notifications", "notifications", NOTIFICATION_COLUMNS, notification_messages),
     Route("events", "metering.rejected", "rejected", REJECTED_COLUMNS, rejected_messages),
 )
 

@@ -14,17 +14,14 @@ import numpy.typing as npt
 import orjson
 import polars as pl
 
-from rating.expand import ExpandedCharge, expand
-from rating.expressions import Expression, compile_boolean, compile_number
+from rating.charges import Charges, compile_charges
+from rating.expand import expand
 from rating.foreign import ForeignSource, foreign_sources
 from rating.hashing import stable_hashes
 from rating.lookup import NameRows
-from rating.meters import Conditional, Program
 from rating.periods import ENDLESS, Index, PeriodClocks, Times, fixed_length, microseconds, month_length
-from rating.prices import PriceTable, compile_prices
-from rating.usage import Folding, Foldings
+from rating.thresholds import Thresholds, compile_thresholds
 from schemas.catalog import Catalog, Product, Subscription
-from schemas.prices import PricingRule
 
 _DAY = 86_400_000_000
 _TEST_MODE_LENGTH = 3_600_000_000
@@ -64,7 +61,7 @@ class Subscriptions:
 
 @dataclass(frozen=True, slots=True)
 class Products:
-    """All product versions: `first_charge` has one entry per product and one more.
+    """All product versions: `first_charge` has one entry per product and one more; its quotas count as charges.
 
     None in `sources` means every source. `charged` (products, sources + 1) says whether a product charges a source of
     `source_lookup`; the last column (-1) stands for every source that no product names.
@@ -80,22 +77,11 @@ class Products:
 
 
 @dataclass(frozen=True, slots=True)
-class Charges:
-    """All charges of all products, grouped by product.
+class Addresses:
+    """Who is told: the provider's addresses per product version, those of subscriptions by row, where there are any."""
 
-    `program` is the row of `programs`; `foldings` (uint8) says how usage is folded. `hashes` (n, 2) uint64 stay the
-    same as long as product version and charge keep their ids.
-    """
-
-    ids: tuple[str, ...]
-    product: Index
-    price_models: tuple[str, ...]
-    foldings: Foldings
-    program: Index
-    programs: tuple[Program, ...]
-    multiplied: npt.NDArray[np.bool_]
-    hashes: npt.NDArray[np.uint64]
-    prices: PriceTable
+    of_products: tuple[tuple[str, ...], ...]
+    of_subscriptions: Mapping[int, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +99,8 @@ class CompiledCatalog:
     subscriptions: Subscriptions
     products: Products
     charges: Charges
+    thresholds: Thresholds
+    addresses: Addresses
     subscription_rows: Mapping[str, int]
     subscription_lookup: NameRows
     credential_rows: Mapping[str, int]
@@ -126,7 +114,7 @@ def compile_catalog(catalog: Catalog) -> CompiledCatalog:
     """The columns of a catalog that passed the lint."""
     rules = {rule.id: rule for rule in catalog.pricing_rules}
     expanded = [expand(product, rules).charges for product in catalog.products]
-    charges = _charges(catalog.products, expanded)
+    charges = compile_charges(catalog.products, expanded)
     subscriptions = _subscriptions(catalog)
     rows = {subscription.id: row for row, subscription in enumerate(catalog.subscriptions)}
     return CompiledCatalog(
@@ -137,8 +125,17 @@ def compile_catalog(catalog: Catalog) -> CompiledCatalog:
         subscription_lookup=NameRows(subscriptions.ids),
         credential_lookup=NameRows(pl.Series([credential.id for credential in catalog.credentials], dtype=pl.String)),
         credential_owner=np.array([rows[credential.subscription] for credential in catalog.credentials], np.int64),
-        products=_products(catalog, expanded),
+        products=_products(catalog, charges),
         charges=charges,
+        thresholds=compile_thresholds(catalog.products, catalog.subscriptions, subscriptions.product, charges),
+        addresses=Addresses(
+            tuple(product.provider_notification_addresses for product in catalog.products),
+            {
+                row: entry.notification_addresses
+                for row, entry in enumerate(catalog.subscriptions)
+                if entry.notification_addresses
+            },
+        ),
         subscription_rows=rows,
         credential_rows={credential.id: rows[credential.subscription] for credential in catalog.credentials},
         owners=_grouped(
@@ -171,7 +168,7 @@ def _digest(catalog: Catalog) -> str:
     return state.digest()[:_DIGEST_BYTES].hex()
 
 
-def _products(catalog: Catalog, expanded: Sequence[Sequence[ExpandedCharge]]) -> Products:
+def _products(catalog: Catalog, charges: Charges) -> Products:
     sources = tuple(frozenset(product.sources) if product.sources else None for product in catalog.products)
     named = sorted({source for own in sources if own is not None for source in own})
     charged = [[own is None or source in own for source in named] + [own is None] for own in sources]
@@ -179,58 +176,11 @@ def _products(catalog: Catalog, expanded: Sequence[Sequence[ExpandedCharge]]) ->
         ids=tuple(product.id for product in catalog.products),
         versions=tuple(product.version for product in catalog.products),
         currencies=tuple(product.currency for product in catalog.products),
-        first_charge=np.cumsum([0, *map(len, expanded)], dtype=np.int64),
+        first_charge=np.searchsorted(charges.product, np.arange(len(catalog.products) + 1)),
         sources=sources,
         source_lookup=NameRows(pl.Series(named, dtype=pl.String)),
         charged=np.array(charged, np.bool_).reshape(len(sources), len(named) + 1),
     )
-
-
-def _charges(products: Sequence[Product], expanded: Sequence[Sequence[ExpandedCharge]]) -> Charges:
-    charges = [charge for own in expanded for charge in own]
-    wanted = [_program(charge) for charge in charges]
-    programs = tuple(dict.fromkeys(wanted))
-    number = {program: row for row, program in enumerate(programs)}
-    multiplied = [bool(program.multipliers) for program in wanted]
-    return Charges(
-        ids=tuple(charge.id for charge in charges),
-        product=np.repeat(np.arange(len(expanded)), [len(own) for own in expanded]),
-        price_models=tuple(charge.price.model for charge in charges),
-        foldings=np.array([Folding.of(charge.meter.aggregation) for charge in charges], np.uint8),
-        program=np.array([number[program] for program in wanted], np.int64),
-        programs=programs,
-        multiplied=np.array(multiplied, np.bool_),
-        hashes=stable_hashes(
-            f"{product.reference}\n{charge.id}"
-            for product, own in zip(products, expanded, strict=True)
-            for charge in own
-        ),
-        prices=compile_prices([charge.price for charge in charges], multiplied),
-    )
-
-
-def _program(charge: ExpandedCharge) -> Program:
-    meter = charge.meter
-    formulas = [Conditional(None, compile_number(meter.quantity))] if meter.quantity is not None else []
-    formulas += [Conditional(_where(rule), compile_number(rule.quantity)) for rule in charge.rules if rule.quantity]
-    plain = [rule for rule in charge.rules if rule.multiplier is None and rule.quantity is None]
-    filters = [compile_boolean(text) for text in (meter.where, *(rule.where for rule in plain)) if text is not None]
-    counted = meter.aggregation in ("count", "unique")
-    return Program(
-        aggregation=meter.aggregation if counted else "number",
-        element=None if meter.aggregation == "count" else meter.element,
-        formulas=() if counted else tuple(formulas),
-        filters=tuple(filters),
-        exempt=None if charge.exempt_where is None else compile_boolean(charge.exempt_where),
-        multipliers=tuple(
-            Conditional(_where(rule), compile_number(rule.multiplier)) for rule in charge.rules if rule.multiplier
-        ),
-        allow_negative=meter.allow_negative,
-    )
-
-
-def _where(rule: PricingRule) -> Expression | None:
-    return None if rule.where is None else compile_boolean(rule.where)
 
 
 def _subscriptions(catalog: Catalog) -> Subscriptions:

@@ -15,13 +15,16 @@ from rating import rows
 from rating.batch import DecodedBatch
 from rating.catalog import CompiledCatalog
 from rating.dedupe import Sightings, hash_identities, pack_positions
-from rating.fold import fold
+from rating.fold import Folded, fold
 from rating.measures import Batch, Pairs, event_columns, measure
 from rating.periods import FoundPeriods
 from rating.prices import Index, Mask
+from rating.quotas import LetThrough, let_through
+from rating.rated import Crossings, Rated, verdicts_after
 from rating.resolve import LaneState, resolve
-from rating.rows import Outcome, Rated
+from rating.rows import Outcome
 from rating.state import GroupState
+from rating.thresholds import Crossed
 from rating.wide import Wide
 from schemas.verdicts import Verdict
 
@@ -91,10 +94,11 @@ def admit(
 ) -> tuple[LaneState, Admitted]:
     """Decides what can be decided of each record by itself, and splits the rest by key group. The lane is consumed."""
     lane, resolved = resolve(lane, batch, catalog, settings.lateness, settings.skew)
-    if lane.periods is None or lane.catalog != catalog.digest:
-        lane.periods = FoundPeriods.none(len(catalog.subscriptions.clocks.anchor))
+    if lane.found is None or lane.catalog != catalog.digest:
+        clocks = catalog.subscriptions.clocks, catalog.charges.windows
+        lane.found = FoundPeriods.none(len(clocks[0].anchor)), FoundPeriods.none(len(clocks[1].anchor))
         lane.catalog = catalog.digest
-    pairs = measure(batch, resolved, catalog, lane.periods)
+    pairs = measure(batch, resolved, catalog, lane.found)
     whole = Batch(batch.partition, catalog.digest, event_columns(batch, resolved))
     open_rows = np.flatnonzero(resolved.verdict <= Verdict.BLOCKED)
     decided = np.flatnonzero(resolved.verdict > Verdict.BLOCKED)
@@ -150,16 +154,31 @@ def rate(
     while True:
         open_rows = np.flatnonzero(~(refused | late))
         repeated, held = _looked_up(state, sightings, open_rows)
-        pairs = _pairs_without(share, repeated | refused | late)
-        folded, overflowing = fold(state, pairs, event_time, catalog)
+        left = let_through(state.counters, _pairs_without(share, repeated | refused | late), catalog)
+        folded, crossed, overflowing = fold(state, left.pairs, event_time, catalog)
         if not len(overflowing):
             break
         refused[overflowing] = True
     not_new = repeated | refused | late | held
     state.duplicates.remember(sightings.take(np.flatnonzero(~not_new)) if not_new.any() else sightings)
     state.applied[partition] = int(offsets[-1])
-    verdict, words = rows.verdicts_after(batch.column("verdict")[share.rows], repeated, late, refused)
-    return state, Rated(batch, share.rows, verdict, words, pairs, folded)
+    verdict, words = verdicts_after(
+        batch.column("verdict")[share.rows], left.sentences(catalog), repeated, late, refused
+    )
+    return state, Rated(batch, share.rows, verdict, words, *_of_charges(left, folded, crossed, catalog))
+
+
+def _of_charges(
+    left: LetThrough, folded: Folded, crossed: Crossed | None, catalog: CompiledCatalog
+) -> tuple[Pairs, Folded, Crossings | None]:
+    """The pairs that have lines, their usage, and what any pairs have crossed."""
+    pairs, crossings = left.pairs, None
+    if crossed is not None:
+        crossings = Crossings(pairs.take(crossed.pair), folded.take(crossed.pair), crossed.threshold)
+    if not catalog.charges.has_quotas:
+        return pairs, folded, crossings
+    rows = np.flatnonzero(~catalog.charges.is_quota[pairs.charge])
+    return pairs.take(rows), folded.take(rows), crossings
 
 
 def _looked_up(state: GroupState, sightings: Sightings, open_rows: Index) -> tuple[Mask, Mask]:

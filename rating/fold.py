@@ -13,11 +13,12 @@ import polars as pl
 from rating import wide
 from rating.catalog import CompiledCatalog
 from rating.dedupe import Sightings
-from rating.measures import Pairs
+from rating.measures import PERIOD_BITS, Pairs, most_charges
 from rating.money import ONE_UNIT, divide_half_away
 from rating.periods import Times
 from rating.prices import Index
 from rating.state import GroupState
+from rating.thresholds import Crossed, crossings
 from rating.usage import Counters, Fold, fold_quantities, running_sums
 from rating.wide import Wide
 
@@ -31,6 +32,11 @@ class Folded:
     before: Wide
     after: Wide
     weighted_before: Wide | None
+
+    def take(self, rows: Index) -> "Folded":
+        """That of these pairs."""
+        weighted = None if self.weighted_before is None else np.take(self.weighted_before, rows, axis=0)
+        return Folded(np.take(self.before, rows, axis=0), np.take(self.after, rows, axis=0), weighted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +63,42 @@ def _columns(counters: Counters, only_usage: bool) -> tuple[npt.NDArray[np.gener
     return counters.usage, counters.total, counters.weighted, counters.count, counters.latest_time
 
 
-def fold(state: GroupState, pairs: Pairs, event_time: Times, catalog: CompiledCatalog) -> tuple[Folded, Index]:
+def fold(
+    state: GroupState, pairs: Pairs, event_time: Times, catalog: CompiledCatalog
+) -> tuple[Folded, Crossed | None, Index]:
     """Folds the pairs into the state's counters, one row per pair; `event_time` has one row per event of the share.
 
-    If events would pass the bounds, their rows are given too (of each counter the first) and nothing is folded.
+    Also gives the thresholds that they cross. If events would pass the bounds, their rows are given too (of each
+    counter the first) and nothing is folded.
     """
-    kept, folded = _fold_all(state, pairs, event_time, catalog)
+    rows = state.counters.rows_of(pairs.key)
+    kept, folded = _fold_all(state, rows, pairs, event_time, catalog)
     beyond = _first_beyond(folded, pairs, catalog)
     if len(beyond):
         kept.restore(state.counters)
-    else:
-        _remember_values(state, pairs)
-    return folded, beyond
+        return folded, None, beyond
+    _remember_values(state, pairs)
+    return folded, _crossed(state.counters, rows, pairs, folded, catalog), beyond
 
 
-def _fold_all(state: GroupState, pairs: Pairs, event_time: Times, catalog: CompiledCatalog) -> tuple[_Kept, Folded]:
-    rows = state.counters.rows_of(pairs.key)
+def _crossed(counters: Counters, rows: Index, pairs: Pairs, folded: Folded, catalog: CompiledCatalog) -> Crossed | None:
+    thresholds = catalog.thresholds
+    if not thresholds.entries:
+        return None
+    places = pairs.charge
+    if thresholds.moved is not None:
+        places = places + thresholds.moved[(pairs.key >> PERIOD_BITS) // most_charges(catalog)]
+    may_fall = catalog.charges.may_fall[pairs.charge]
+    return crossings(thresholds, places, (folded.before, folded.after), rows, counters.peak, may_fall)
+
+
+def _fold_all(
+    state: GroupState, rows: Index, pairs: Pairs, event_time: Times, catalog: CompiledCatalog
+) -> tuple[_Kept, Folded]:
     foldings = catalog.charges.foldings[pairs.charge]
     kept = _Kept.of(state.counters, rows, only_usage=pairs.multiplier is None and not foldings.any())
     quantity = _with_new_values_only(state, pairs)
-    folded = fold_quantities(state.counters, rows, foldings, quantity, event_time[pairs.event])
+    folded = fold_quantities(state.counters, rows, foldings, quantity, event_time[pairs.event], pairs.blocked)
     weighted = None if pairs.multiplier is None else _weigh(state.counters, rows, pairs, folded, catalog)
     return kept, Folded(folded.before, folded.after, weighted)
 

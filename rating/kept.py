@@ -15,7 +15,7 @@ from rating.usage import NEVER
 from rating.wide import Wide
 
 _PACKING = "lz4_raw"
-_WIDE = {"charges", "owner", "usage", "total", "weighted"}
+_WIDE = {"charges", "owner", "usage", "total", "weighted", "peak"}
 _TYPES = {"charge": np.uint32, "period": np.uint32, "count": np.int64, "latest_time": np.int64}
 
 
@@ -41,6 +41,7 @@ class KeptCounters:
     usage: Wide
     total: Wide
     weighted: Wide
+    peak: Wide
     count: Index
     latest_time: Index
 

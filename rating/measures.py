@@ -22,8 +22,10 @@ from rating.resolve import Resolved
 from rating.wide import Wide
 from schemas.verdicts import Reason, Verdict
 
-PERIOD_BITS = 17
-TRIAL_PERIOD = (1 << PERIOD_BITS) - 1
+# The windows of a quota are counted from 1970: minutes fit until 2097. Their upper half counts those on trial.
+PERIOD_BITS = 27
+TRIAL_PERIOD = (1 << 17) - 1
+_TRIAL_WINDOWS = 1 << (PERIOD_BITS - 1)
 _CHARGE_ODD, _SUBSCRIPTION_ODD, _PERIOD_ODD = (
     np.uint64(0x9E37_79B9_7F4A_7C15),
     np.uint64(0xC2B2_AE3D_27D4_EB4F),
@@ -37,7 +39,8 @@ class Pairs:
 
     `event` is the row of the event, `charge` that of the charge, `key` the counter. `quantity` (wide micros) is what
     the event brings. `multiplier` (wide micros) and `value` (the identity of a unique meter's value) are None where no
-    charge of the catalog has any. `period_start`, `period_end` are microseconds UTC.
+    charge of the catalog has any. `period_start`, `period_end` are microseconds UTC; of a quota they are its window's.
+    `blocked`, if any are, marks what a quota takes away: its quantity is shown, and its usage stays as it is.
     """
 
     event: Index
@@ -48,6 +51,7 @@ class Pairs:
     period_end: Times
     multiplier: Wide | None
     value: Wide | None
+    blocked: Mask | None = None
 
     def take(self, rows: Index) -> "Pairs":
         """These pairs."""
@@ -62,7 +66,7 @@ class Pairs:
     def _columns(self) -> tuple[Any, ...]:
         return (
             *(self.event, self.charge, self.key, self.quantity, self.period_start, self.period_end),
-            *(self.multiplier, self.value),
+            *(self.multiplier, self.value, self.blocked),
         )
 
     def at(self, place: Index, start: int) -> "Pairs":
@@ -100,10 +104,13 @@ def most_charges(catalog: CompiledCatalog) -> int:
     return max(1, int(counts.max())) if len(counts) else 1
 
 
-def measure(batch: DecodedBatch, resolved: Resolved, catalog: CompiledCatalog, found: FoundPeriods) -> Pairs:
-    """What the charges measure of the resolved records; decides rejected quantities, blocked, trial and exempt events.
+def measure(
+    batch: DecodedBatch, resolved: Resolved, catalog: CompiledCatalog, found: tuple[FoundPeriods, FoundPeriods]
+) -> Pairs:
+    """What charges and quotas measure of the resolved records; decides bad quantities, blocked, trial, exempt events.
 
-    Afterwards every record has a verdict, except those that will be rated.
+    `found` are the periods of subscriptions and the windows of quotas found last. Afterwards every record has a
+    verdict, except those that will be rated.
     """
     height = len(resolved.verdict)
     charged = _charged_rows(batch, resolved, catalog)
@@ -112,7 +119,7 @@ def measure(batch: DecodedBatch, resolved: Resolved, catalog: CompiledCatalog, f
     event = np.repeat(charged, counts[product]) if len(charged) else charged
     charge = _charges_of(catalog, product, counts)
     reading = _read_all(batch, event, charge, catalog, resolved, height)
-    metered = _decide(resolved, catalog, charged, event, reading)
+    metered = _decide(resolved, catalog, charged, event, reading, catalog.charges.is_quota[charge])
     return _pairs(resolved, catalog, event[metered], charge[metered], _taken(reading, metered), found)
 
 
@@ -195,8 +202,13 @@ def _taken(reading: Reading, metered: Mask) -> Reading:
     )
 
 
-def _decide(resolved: Resolved, catalog: CompiledCatalog, charged: Index, event: Index, reading: Reading) -> Mask:
-    """Blocked, trial and exempt events; gives the pairs that go on: those of events to be rated or on trial."""
+def _decide(
+    resolved: Resolved, catalog: CompiledCatalog, charged: Index, event: Index, reading: Reading, is_quota: Mask
+) -> Mask:
+    """Blocked, trial and exempt events; gives the pairs that go on: not those of events that are blocked or refused.
+
+    A quota counts what it meters, though no charge may meter it.
+    """
     known = resolved.subscription >= 0
     owner = np.where(known, resolved.subscription, 0)
     columns = catalog.subscriptions
@@ -209,20 +221,20 @@ def _decide(resolved: Resolved, catalog: CompiledCatalog, charged: Index, event:
         )
         trial = known & (moment < trial_end) & (resolved.verdict == 0)
         resolved.verdict[trial] = Verdict.TRIAL
-    _exempt(resolved, charged, event, reading)
+    _exempt(resolved, charged, event[reading.metered & ~is_quota], event[reading.exempted])
     resolved.verdict[resolved.verdict == 0] = Verdict.RATED
-    going_on = (resolved.verdict == Verdict.RATED) | (resolved.verdict == Verdict.TRIAL)
+    going_on = (resolved.verdict >= Verdict.RATED) & (resolved.verdict < Verdict.BLOCKED)
     metered: Mask = reading.metered & going_on[event]
     return metered
 
 
-def _exempt(resolved: Resolved, charged: Index, event: Index, reading: Reading) -> None:
+def _exempt(resolved: Resolved, charged: Index, metered: Index, filtered: Index) -> None:
+    """Of events, by their rows: sold by a source of the product, metered by a charge, let out by its filter."""
     height = len(resolved.verdict)
-    metered = _marked(event[reading.metered], height)
-    unmetered = ~metered & (resolved.verdict == 0)
+    unmetered = ~_marked(metered, height) & (resolved.verdict == 0)
     if not unmetered.any():
         return
-    offered, exempted = _marked(charged, height), _marked(event[reading.exempted], height)
+    offered, exempted = _marked(charged, height), _marked(filtered, height)
     for rows, reason, sentence in (
         (~offered, Reason.SOURCE_NOT_IN_PRODUCT, "its source is not among the product's"),
         (offered & exempted, Reason.EXEMPT_BY_FILTER, "the product's `exempt_where` holds for it"),
@@ -243,16 +255,23 @@ def _pairs(
     event: Index,
     charge: Index,
     reading: Reading,
-    found: FoundPeriods,
+    found: tuple[FoundPeriods, FoundPeriods],
 ) -> Pairs:
     columns = catalog.subscriptions
     owner = resolved.subscription[event]
     trial = resolved.verdict[event] == Verdict.TRIAL
     life = np.take(columns.life, owner, axis=0)
-    number, start, end = columns.clocks.periods_of(life[:, 3], resolved.event_time[event], found)
+    number, start, end = columns.clocks.periods_of(life[:, 3], resolved.event_time[event], found[0])
     if trial.any():
         number = np.where(trial, TRIAL_PERIOD, number)
         start, end = np.where(trial, life[:, 0], start), np.where(trial, life[:, 2], end)
+    windows = catalog.charges.own_window[charge]
+    tumbling = np.flatnonzero(windows >= 0)
+    if len(tumbling):
+        moments = resolved.event_time[event[tumbling]]
+        window, *ends = catalog.charges.windows.periods_of(windows[tumbling], moments, found[1])
+        number[tumbling] = window + np.where(trial[tumbling], _TRIAL_WINDOWS, 0)
+        start[tumbling], end[tumbling] = ends
     return Pairs(
         event,
         charge,

@@ -12,7 +12,7 @@ month's end. A wall time that a zone skips moves forward by the gap; one that oc
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ Index = npt.NDArray[np.int64]
 ENDLESS = np.iinfo(np.int64).max
 _DAY = 86_400_000_000
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-_FIXED = {"minute": 60_000_000, "day": _DAY, "week": 7 * _DAY}
+_FIXED = {"minute": 60_000_000, "hour": 3_600_000_000, "day": _DAY, "week": 7 * _DAY}
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
 
 
@@ -192,6 +192,11 @@ def microseconds(moment: datetime) -> int:
     """Microseconds since 1970 UTC of an aware datetime."""
     since = moment - _EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def moment_of(time: int) -> datetime:
+    """The aware datetime in UTC of microseconds since 1970."""
+    return _EPOCH + timedelta(microseconds=time)
 
 
 def _month(wall: Times) -> Index:

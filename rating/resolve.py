@@ -37,12 +37,13 @@ class _LaneSnapshot(msgspec.Struct, array_like=True):
 class LaneState:
     """`latest_time` is the clock in microseconds UTC (NONE_YET at first); `credentials`: credential to subscription.
 
-    `periods` only spares work and is no part of a snapshot; it belongs to the catalog with the digest `catalog`.
+    `found`, the periods and windows found last, only spares work and is no part of a snapshot; it belongs to the
+    catalog with the digest `catalog`.
     """
 
     latest_time: int = NONE_YET
     credentials: dict[str, str] = field(default_factory=dict)
-    periods: FoundPeriods | None = None
+    found: tuple[FoundPeriods, FoundPeriods] | None = None
     catalog: str = ""
 
     @classmethod

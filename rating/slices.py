@@ -32,11 +32,20 @@ class LineKind(IntEnum):
     FIXED_AMOUNT = 4
     MINIMUM_AMOUNT = 5
     MAXIMUM_AMOUNT = 6
+    BLOCKED = 7
 
     @property
     def label(self) -> str:
         """The kind as the ledger writes it."""
         return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """What quotas take away: rows of pairs whose usage stays as it is, and the `quantity` (Int128 micros) of each."""
+
+    pair: Index
+    quantity: pl.Series
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,7 @@ class Usage:
     after: pl.Series
     ends: tuple[Wide, Wide]
     trial: npt.NDArray[np.bool_]
+    blocked: Blocked | None = None
     multiplier: pl.Series | None = None
     weighted_before: pl.Series | None = None
 
@@ -85,7 +95,7 @@ def zones_of(usage: Usage, table: PriceTable) -> Zones:
 
 
 def usage_slices(usage: Usage, zones: Zones, table: PriceTable) -> pl.DataFrame:
-    """The lines of kind usage and trial of all pairs, in the order of the pairs."""
+    """The lines of kind usage, trial and blocked of all pairs, in the order of the pairs."""
     pair, zone, wide_start, wide_stop = _cut_at_bounds(usage, zones, table)
     charge, trial = usage.charge[pair], usage.trial[pair]
     mode = table.mode[charge]
@@ -99,15 +109,13 @@ def usage_slices(usage: Usage, zones: Zones, table: PriceTable) -> pl.DataFrame:
     quantity = stop - start
     if table.has_packages:
         quantity = _in_packages(quantity, start, stop, row, table, ~trial)
-    return block(
-        pair,
-        np.where(trial, LineKind.TRIAL, LineKind.USAGE),
-        np.where(trial, 0, priced),
-        quantity,
-        start,
-        stop,
-        unit_price,
-    )
+    kind, tier = np.where(trial, LineKind.TRIAL, LineKind.USAGE), np.where(trial, 0, priced)
+    if usage.blocked is not None:
+        # Usage that stays as it is has one line.
+        rows = np.searchsorted(pair, usage.blocked.pair)
+        kind[rows], tier[rows] = LineKind.BLOCKED, 0
+        quantity, unit_price = quantity.scatter(rows, usage.blocked.quantity), unit_price.scatter(rows, 0)
+    return block(pair, kind, tier, quantity, start, stop, unit_price)
 
 
 def explode(lowest: Index, highest: Index, falling: npt.NDArray[np.bool_]) -> tuple[Index, Index]:

@@ -93,6 +93,7 @@ def _kept(counters: Counters, catalog: CompiledCatalog) -> KeptCounters:
         usage=counters.usage[held],
         total=counters.total[held],
         weighted=counters.weighted[held],
+        peak=counters.peak[held],
         count=counters.count[held],
         latest_time=counters.latest_time[held],
     )
@@ -115,5 +116,5 @@ def _placed(kept: KeptCounters, catalog: CompiledCatalog) -> tuple[Counters, Kep
     placed = np.flatnonzero(known)
     here = kept.take(placed)
     keys = counter_keys(catalog, owner[placed], charge[placed], here.period.astype(np.int64))
-    counters = Counters.of(keys, here.usage, here.total, here.weighted, here.count, here.latest_time)
+    counters = Counters.of(keys, here.usage, here.total, here.weighted, here.peak, here.count, here.latest_time)
     return counters, None if known.all() else kept.take(np.flatnonzero(~known))

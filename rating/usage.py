@@ -14,7 +14,7 @@ import polars as pl
 from rating import wide
 from rating.compiled import compiled
 from rating.money import divide_half_away
-from rating.prices import Index
+from rating.prices import Index, Mask
 from rating.wide import Wide
 
 Keys = npt.NDArray[np.int64]
@@ -47,9 +47,10 @@ _SUM, _LATEST, _AVERAGE = int(Folding.SUM), int(Folding.LATEST), int(Folding.AVE
 class Counters:
     """All counters of a key group, in the order in which they were met; the first `held` rows of each column count.
 
-    `usage` is the folded usage; `total` the sum behind an average; `count` (int64) the events behind an average;
-    `latest_time` (int64 microseconds) the event time behind a latest; `weighted` the sum of multiplier * priced
-    quantity. `places` is an open-addressed table of rows by key.
+    `usage` is the folded usage; `peak` the greatest one so far, where thresholds watch a usage that may fall; `total`
+    the sum behind an average; `count` (int64) the events behind an average; `latest_time` (int64 microseconds) the
+    event time behind a latest; `weighted` the sum of multiplier * priced quantity. `places` is an open-addressed table
+    of rows by key.
     """
 
     held: int
@@ -58,19 +59,23 @@ class Counters:
     usage: Wide
     total: Wide
     weighted: Wide
+    peak: Wide
     count: Index
     latest_time: Index
 
     @classmethod
-    def of(cls, keys: Keys, usage: Wide, total: Wide, weighted: Wide, count: Index, latest_time: Index) -> "Counters":
+    def of(
+        cls, keys: Keys, usage: Wide, total: Wide, weighted: Wide, peak: Wide, count: Index, latest_time: Index
+    ) -> "Counters":
         """The counters with these distinct keys."""
-        return cls(len(keys), keys, _table(keys, len(keys)), usage, total, weighted, count, latest_time)
+        return cls(len(keys), keys, _table(keys, len(keys)), usage, total, weighted, peak, count, latest_time)
 
     @classmethod
     def empty(cls) -> "Counters":
         """No counters."""
         none = np.zeros(0, np.int64)
-        return cls.of(none, wide.zeros(0), wide.zeros(0), wide.zeros(0), none.copy(), none.copy())
+        usage, total, weighted, peak = (wide.zeros(0) for _ in range(4))
+        return cls.of(none, usage, total, weighted, peak, none.copy(), none.copy())
 
     def rows_of(self, keys: Keys) -> Index:
         """The rows of these keys; counters not met before are added at zero."""
@@ -84,8 +89,8 @@ class Counters:
         more = room - len(self.keys)
         self.keys, self.count = (np.concatenate([old, np.zeros(more, np.int64)]) for old in (self.keys, self.count))
         self.latest_time = np.concatenate([self.latest_time, np.full(more, NEVER)])
-        self.usage, self.total, self.weighted = (
-            np.concatenate([old, wide.zeros(more)]) for old in (self.usage, self.total, self.weighted)
+        self.usage, self.total, self.weighted, self.peak = (
+            np.concatenate([old, wide.zeros(more)]) for old in (self.usage, self.total, self.weighted, self.peak)
         )
         self.places = _table(self.keys[: self.held], room)
 
@@ -122,17 +127,25 @@ class Fold:
     after: Wide
 
 
-def fold_quantities(counters: Counters, rows: Index, foldings: Foldings, quantity: Wide, times: Index) -> Fold:
-    """Folds each pair's quantity into its counter's row, in their order; `times` are the event times."""
+def fold_quantities(
+    counters: Counters, rows: Index, foldings: Foldings, quantity: Wide, times: Index, left_out: Mask | None = None
+) -> Fold:
+    """Folds each pair's quantity into its counter's row, in their order; `times` are the event times.
+
+    What is `left_out` finds the usage at its place in that order, and leaves it as it is.
+    """
     before, after, counts = np.empty_like(quantity), np.empty_like(quantity), np.zeros(len(rows), np.int64)
     columns = counters.usage, counters.total, counters.count, counters.latest_time
-    _fold(rows, foldings, quantity, times, *columns, before, after, counts)
+    skipped = np.zeros(len(rows), np.bool_) if left_out is None else left_out
+    _fold(rows, foldings, quantity, times, skipped, *columns, before, after, counts)
     averaged = np.flatnonzero(counts)
     if len(averaged):
         count = counts[averaged]
         before[averaged] = _average(before[averaged], np.maximum(count - 1, 1))
         after[averaged] = _average(after[averaged], count)
         counters.usage[rows[averaged]] = after[averaged]
+    if left_out is not None:
+        before[left_out] = after[left_out]
     return Fold(before, after)
 
 
@@ -147,6 +160,7 @@ def _fold(
     foldings: Foldings,
     quantity: Wide,
     times: Index,
+    skipped: Mask,
     usage: Wide,
     total: Wide,
     count: Index,
@@ -159,7 +173,11 @@ def _fold(
     for pair in range(len(rows)):
         row = rows[pair]
         folding = foldings[pair]
-        if folding == _SUM:
+        if skipped[pair]:
+            held = total if folding == _AVERAGE else usage
+            after[pair, 0], after[pair, 1] = held[row, 0], held[row, 1]
+            counts[pair] = count[row] if folding == _AVERAGE else 0
+        elif folding == _SUM:
             _add(usage, row, quantity, pair, before, after)
         elif folding != _AVERAGE:
             larger = _less(usage[row, 0], usage[row, 1], quantity[pair, 0], quantity[pair, 1])

@@ -81,6 +81,7 @@ COMMITS = pa.schema(
         pa.field("received", pa.int64(), nullable=False),
         pa.field("events", pa.int64(), nullable=False),
         pa.field("line_items", pa.int64(), nullable=False),
+        pa.field("notifications", pa.int64(), nullable=False),
         *(
             pa.field(verdict, pa.int64(), nullable=False)
             for verdict in ("rated", "exempt", "trial", "blocked", "duplicate", "parked", "late", "rejected")
@@ -125,7 +126,9 @@ NOTIFICATIONS = pa.schema(
     metadata=_METADATA,
 )
 
-TABLES: dict[str, pa.Schema] = {"events": EVENTS, "line_items": LINE_ITEMS, "commits": COMMITS}
+# The tables whose rows a commit counts, in columns of `commits` with their names.
+COUNTED: dict[str, pa.Schema] = {"events": EVENTS, "line_items": LINE_ITEMS, "notifications": NOTIFICATIONS}
+TABLES: dict[str, pa.Schema] = {**COUNTED, "commits": COMMITS}
 
 
 def polars_schema(table: pa.Schema) -> pl.Schema:

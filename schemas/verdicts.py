@@ -49,6 +49,7 @@ class Reason(StrEnum):
     AMBIGUOUS_SUBSCRIBER = "ambiguous_subscriber"
     AMBIGUOUS_ORGANIZATION = "ambiguous_organization"
     NOT_ACTIVE = "not_active"
+    QUOTA = "quota"
     SOURCE_NOT_IN_PRODUCT = "source_not_in_product"
     EXEMPT_BY_FILTER = "exempt_by_filter"
     NO_CHARGE = "no_charge"

@@ -11,7 +11,7 @@ Merging small files is nobody's hurry: one thread does it for all writers of a p
 import os
 import sys
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -33,13 +33,11 @@ from dataflows.ledger.writer import LedgerWriter
 from dataflows.metrics import CommitMeter, Stage, timed
 from rating.engine import Admitted, Rated, assemble
 from rating.resolve import NONE_YET
-from schemas.ledger import LINE_ITEMS, polars_schema
 
 _T = TypeVar("_T")
 
 _BATCHES_AHEAD = 4
 _LOWEST_PRIORITY = 19
-_NO_LINES = pl.DataFrame(schema=polars_schema(LINE_ITEMS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,20 +270,21 @@ class LedgerPartition(StatefulSinkPartition):
                 self._writer.announce(value.received, value.partition, value.position, value.catalog)
                 self._meter.reach(value.partition, value.position.progress)
                 if value.settled is not None:
-                    self._append(value.settled, _NO_LINES)
+                    self._append({"events": value.settled})
         rated = [value for value in values if isinstance(value, Rated)]
         for digest, shares in groupby(rated, key=lambda share: share.batch.catalog):
             catalog = self._catalogs.compiled(digest)
             with timed(Stage.PRICE):
                 outcome = assemble(list(shares), catalog)
-            self._append(outcome.events, outcome.line_items)
+            self._append(outcome.tables())
 
-    def _append(self, events: pl.DataFrame, line_items: pl.DataFrame) -> None:
+    def _append(self, tables: Mapping[str, pl.DataFrame]) -> None:
         with timed(Stage.WRITE):
-            counts = self._writer.append(events, line_items)
-        self._meter.add(counts, line_items.height)
+            counts = self._writer.append(tables)
+        line_items = tables["line_items"].height if "line_items" in tables else 0
+        self._meter.add(counts, line_items)
         self._progress.verdicts.update(counts)
-        self._progress.line_items += line_items.height
+        self._progress.line_items += line_items
 
 
 def _give_way() -> None:

@@ -6,7 +6,7 @@ The digest is over sums that anybody can compute again from the rows in any orde
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -15,10 +15,11 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from schemas.ledger import COMMITS
+from schemas.ledger import COMMITS, COUNTED
 from schemas.verdicts import VERDICT_LABELS
 
 _WRAP = 1 << 128
+_SUMS = ("offset", "content", "quantity", "amount", "notification")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -61,29 +62,31 @@ class Tally:
     """Counts and sums of the rows of a commit, whatever their order."""
 
     received: int = 0
+    rows: Counter[str] = field(default_factory=Counter)
     verdicts: Counter[str] = field(default_factory=Counter)
-    line_items: int = 0
-    sums: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("offset", "content", "quantity", "amount"), 0))
+    sums: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_SUMS, 0))
 
-    def add(self, events: pl.DataFrame, line_items: pl.DataFrame) -> dict[str, int]:
-        """Count these rows; gives their number per verdict."""
-        counts = dict(events["verdict"].value_counts().iter_rows())
-        self.verdicts.update(counts)
-        self.line_items += line_items.height
-        content = events["content_digest"].fill_null(0).to_numpy().sum(dtype=np.uint64)
-        self._sum("offset", int(events["offset"].sum()))
-        self._sum("content", int(content))
-        self._sum("quantity", _units(line_items["quantity"]))
-        self._sum("amount", _units(line_items["amount"]))
+    def add(self, tables: Mapping[str, pl.DataFrame]) -> dict[str, int]:
+        """Count rows of tables; gives the number of events per verdict."""
+        counts: dict[str, int] = {}
+        for table, rows in tables.items():
+            self.rows[table] += rows.height
+            match table:
+                case "events":
+                    counts = dict(rows["verdict"].value_counts().iter_rows())
+                    self.verdicts.update(counts)
+                    content = rows["content_digest"].fill_null(0).to_numpy().sum(dtype=np.uint64)
+                    self._sum("offset", int(rows["offset"].sum()))
+                    self._sum("content", int(content))
+                case "line_items":
+                    self._sum("quantity", _units(rows["quantity"]))
+                    self._sum("amount", _units(rows["amount"]))
+                case "notifications":
+                    self._sum("notification", sum(int(name, 16) for name in rows["notification_id"]))
         return counts
 
     def _sum(self, name: str, value: int) -> None:
         self.sums[name] = (self.sums[name] + value) % _WRAP
-
-    @property
-    def events(self) -> int:
-        """Rows of the table `events`."""
-        return self.verdicts.total()
 
 
 def _units(decimals: pl.Series) -> int:
@@ -99,8 +102,7 @@ def commit_row(writer: int, before: WriterState, state: WriterState, tally: Tall
         "progress": _as_time(progress_of(state.lanes.values())),
         "offsets": msgspec.json.encode({lane: at.next_offset for lane, at in sorted(state.lanes.items())}).decode(),
         "received": tally.received,
-        "events": tally.events,
-        "line_items": tally.line_items,
+        **{table: tally.rows[table] for table in COUNTED},
         **{verdict: tally.verdicts[verdict] for verdict in VERDICT_LABELS},
         "catalog_digest": state.catalog,
         "digest": state.digest,
@@ -116,7 +118,7 @@ def digest_of(writer: int, before: WriterState, tally: Tally, catalog_digest: st
         before.sequence,
         tally.received,
         [tally.verdicts[verdict] for verdict in VERDICT_LABELS],
-        tally.line_items,
+        [tally.rows[table] for table in COUNTED],
         [str(value) for value in tally.sums.values()],
         catalog_digest,
     ]

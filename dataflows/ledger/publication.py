@@ -14,7 +14,7 @@ from dataflows.ledger import manifest
 from dataflows.ledger.commit import WriterState
 from dataflows.ledger.folder import RESTORE, LedgerFolder, sync
 from dataflows.ledger.manifest import Manifest, PublishedFile
-from schemas.ledger import TABLES
+from schemas.ledger import COUNTED, TABLES
 
 _LEVELS = 100
 
@@ -48,8 +48,8 @@ def _check_complete(folder: LedgerFolder, writer: int, sequence: int, files: lis
     rows = {file.table: file.rows for file in files}
     if "commits" in rows:
         place = folder.table("commits") / file_name("commits", writer, sequence)
-        said = pq.read_table(place, columns=["events", "line_items"], partitioning=None).to_pylist()[0]
-        if said == {"events": rows.get("events", 0), "line_items": rows.get("line_items", 0)}:
+        said = pq.read_table(place, columns=list(COUNTED), partitioning=None).to_pylist()[0]
+        if said == {table: rows.get(table, 0) for table in COUNTED}:
             return
     raise UnmendableError(
         f"the ledger {folder.root} is damaged, or {folder.recovery} is another ledger's: files of commit {sequence} of"

@@ -6,7 +6,7 @@ were kept; without it `seal` proves it of the commit *before*. After a crash, `r
 removes what was not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import polars as pl
@@ -36,15 +36,15 @@ class LedgerWriter:
         self._lanes: dict[int, LanePosition] = {}
         self._catalog = self._state.catalog
 
-    def append(self, events: pl.DataFrame, line_items: pl.DataFrame) -> dict[str, int]:
-        """Add rows of `events` and `line_items` to the open commit; gives their number per verdict.
+    def append(self, tables: Mapping[str, pl.DataFrame]) -> dict[str, int]:
+        """Add rows of tables to the open commit; gives the number of events per verdict.
 
         They reach the disk group by group.
         """
-        for table, rows in (("events", events), ("line_items", line_items)):
+        for table, rows in tables.items():
             if rows.height:
                 self._file(table).append(rows)
-        return self._tally.add(events, line_items)
+        return self._tally.add(tables)
 
     def announce(self, received: int, partition: int, position: LanePosition, catalog: str) -> None:
         """Say that `received` records come in the open commit, up to a position of an input partition.
@@ -60,9 +60,10 @@ class LedgerWriter:
         before = self._state
         self._kept = before.sequence
         if self._lanes:
-            assert self._tally.received == self._tally.events, (
+            arrived = self._tally.rows["events"]
+            assert self._tally.received == arrived, (
                 f"writer {self._writer}, commit {before.sequence}: {self._tally.received} records were announced,"
-                f" {self._tally.events} arrived"
+                f" {arrived} arrived"
             )
             digest = digest_of(self._writer, before, self._tally, self._catalog)
             after = WriterState(before.sequence + 1, digest, before.lanes | self._lanes, self._catalog)

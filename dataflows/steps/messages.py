@@ -20,13 +20,14 @@ import polars.selectors as cs
 import xxhash
 
 from dataflows.steps.binary_mode import structured
-from schemas.ledger import LINE_ITEMS
+from schemas.ledger import LINE_ITEMS, NOTIFICATIONS
 from schemas.verdicts import Verdict
 
 Header = tuple[str, str | bytes | None]
 Message = tuple[bytes, bytes | str | None, list[Header] | None]
 
 LINE_ITEM_COLUMNS = tuple(LINE_ITEMS.names)
+NOTIFICATION_COLUMNS = tuple(NOTIFICATIONS.names)
 REJECTED_COLUMNS = tuple(
     "partition offset source event_id event_time subscription_id credential_id subscriber organization_id synthetic"
     " verdict reason reason_detail content_digest data".split()
@@ -64,6 +65,20 @@ def line_item_messages(rows: pl.DataFrame, largest: int) -> Iterator[Message]:
     del largest
     for value, key in zip(_contents(json_texts(rows)), rows["subscription_id"].to_list(), strict=True):
         yield value, key, None
+
+
+def notification_messages(rows: pl.DataFrame, largest: int) -> Iterator[Message]:
+    """One message per notification, with all its columns; the key is its subscription.
+
+    Should its recipients make it larger than `largest` bytes, it has none, which a header says; the ledger keeps them.
+    """
+    keys = rows["subscription_id"].to_list()
+    for row, (value, key) in enumerate(zip(_contents(json_texts(rows)), keys, strict=True)):
+        if _size(value, key, []) <= largest:
+            yield value, key, None
+        else:
+            without = json_texts(rows[row].with_columns(recipients=pl.lit([], pl.List(pl.String))))
+            yield without[0].encode(), key, [("recipients-left-out", str(len(rows["recipients"][row])))]
 
 
 def rejected_messages(rows: pl.DataFrame, largest: int) -> Iterator[Message]:

@@ -1,0 +1,130 @@
+"""Rows of the ledger's `notifications`: what is said when usage crosses a threshold, and to whom (semantics 5).
+
+Owns the columns and the recipients. The rule: an id is made of what the notification says, and of nothing else.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from rating import wide
+from rating.catalog import CompiledCatalog
+from rating.hashing import stable_hashes
+from rating.measures import PERIOD_BITS, most_charges
+from rating.periods import ENDLESS, Times
+from rating.prices import Index
+from rating.rated import Crossings
+from rating.thresholds import Threshold
+from schemas.decimals import QUANTITY_SCALE
+from schemas.ledger import NOTIFICATIONS, polars_schema
+
+_ROWS = polars_schema(NOTIFICATIONS)
+_TIME = pl.Datetime("us", "UTC")
+_ALL = 10**QUANTITY_SCALE
+_OF_EVENT = ("partition", "offset", "source", "event_id", "credential_id", "synthetic")
+_ID = "kind subscription_id product_id product_version quota charge_id tier share threshold period".split()
+_ID_LENGTH = 32
+
+
+def notification_rows(
+    crossed: Sequence[Crossings], event: Index, events: pl.DataFrame, catalog: CompiledCatalog
+) -> pl.DataFrame:
+    """The notifications of these crossings, in the order of the log; `event` is the row in `events` of each."""
+    order = np.argsort(event, kind="stable")
+    charge, key, start, end, threshold = (
+        np.concatenate(columns)[order]
+        for columns in zip(
+            *(
+                (part.pairs.charge, part.pairs.key, part.pairs.period_start, part.pairs.period_end, part.threshold)
+                for part in crossed
+            ),
+            strict=True,
+        )
+    )
+    before, after = (
+        wide.to_series(np.take(np.concatenate(parts), order, axis=0), QUANTITY_SCALE)
+        for parts in ([part.folded.before for part in crossed], [part.folded.after for part in crossed])
+    )
+    subscription = (key >> PERIOD_BITS) // most_charges(catalog)
+    own = events[pl.Series(event[order].astype(np.uint32))]
+    rows = own.select(*_OF_EVENT, pl.col("event_time").alias("occurred_at")).with_columns(
+        *_named(subscription, charge, catalog),
+        *_thresholds(threshold, catalog),
+        before.alias("usage_before"),
+        after.alias("usage_after"),
+        pl.Series("window_start", start).cast(_TIME),
+        _window_end(end),
+        pl.Series("period", key & ((1 << PERIOD_BITS) - 1)),
+        recipients=_recipients(subscription, catalog),
+        details=pl.lit(None, pl.String),
+        catalog_digest=pl.lit(catalog.digest),
+    )
+    return rows.with_columns(notification_id=_ids(rows)).select(_ROWS.names()).cast(_ROWS)
+
+
+def _named(subscription: Index, charge: Index, catalog: CompiledCatalog) -> list[pl.Series]:
+    """Whose it is, and of which quota or charge."""
+    columns, products, charges = catalog.subscriptions, catalog.products, catalog.charges
+    product = charges.product[charge].tolist()
+    quotas = [charges.quotas[row] for row in charge.tolist()]
+    ids = [charges.ids[row] for row in charge.tolist()]
+    texts = {
+        "product_id": [products.ids[row] for row in product],
+        "product_version": [products.versions[row] for row in product],
+        "quota": [None if quota is None else quota.name for quota in quotas],
+        "charge_id": [name if quota is None else None for name, quota in zip(ids, quotas, strict=True)],
+        "on_exceed": [None if quota is None else quota.on_exceed for quota in quotas],
+    }
+    return [
+        *(pl.Series(name, values, pl.String) for name, values in texts.items()),
+        wide.picked(columns.ids, subscription).alias("subscription_id"),
+        wide.picked(columns.subscriber, subscription).alias("subscriber"),
+        wide.picked(columns.organization, subscription).alias("organization_id"),
+    ]
+
+
+def _thresholds(threshold: Index, catalog: CompiledCatalog) -> list[pl.Series]:
+    entries = [catalog.thresholds.entries[row] for row in threshold.tolist()]
+    quantities = {
+        "share": [entry.share for entry in entries],
+        "threshold": [entry.usage for entry in entries],
+        "limit": [entry.limit for entry in entries],
+    }
+    return [
+        pl.Series("kind", [_kind(entry) for entry in entries], pl.String),
+        pl.Series("tier", [entry.tier for entry in entries], pl.Int32),
+        *(
+            wide.to_series(wide.from_integers(values), QUANTITY_SCALE).alias(name)
+            for name, values in quantities.items()
+        ),
+    ]
+
+
+def _kind(entry: Threshold) -> str:
+    if entry.tier is not None:
+        return "tier_threshold"
+    return "quota_reached" if entry.share == _ALL else "quota_threshold"
+
+
+def _window_end(moments: Times) -> pl.Series:
+    end = pl.Series("window_end", moments).cast(_TIME)
+    return end.set(pl.Series(moments == ENDLESS), None)
+
+
+def _recipients(subscription: Index, catalog: CompiledCatalog) -> pl.Series:
+    """The provider's addresses for the product, then the subscription's own; nobody is told twice."""
+    addresses, product = catalog.addresses, catalog.subscriptions.product[subscription].tolist()
+    told = [
+        list(dict.fromkeys((*addresses.of_products[own], *addresses.of_subscriptions.get(row, ()))))
+        for row, own in zip(subscription.tolist(), product, strict=True)
+    ]
+    return pl.Series(told, dtype=pl.List(pl.String))
+
+
+def _ids(rows: pl.DataFrame) -> pl.Series:
+    """128 bits in hexadecimal; what is absent is empty, which no name is."""
+    said = rows.select(pl.concat_str([pl.col(name).cast(pl.String).fill_null("") for name in _ID], separator="\n"))
+    digits = stable_hashes(said.to_series()).tobytes().hex()
+    ids = [digits[start : start + _ID_LENGTH] for start in range(0, len(digits), _ID_LENGTH)]
+    return pl.Series(ids, dtype=pl.String)
