@@ -13,7 +13,7 @@ import polars as pl
 from rating import wide
 from rating.catalog import CompiledCatalog
 from rating.dedupe import Sightings
-from rating.measures import PERIOD_BITS, Pairs, most_charges
+from rating.measures import PERIOD_BITS, TRIAL_PERIOD, Pairs, most_charges
 from rating.money import ONE_UNIT, divide_half_away
 from rating.periods import Times
 from rating.prices import Index
@@ -89,7 +89,15 @@ def _crossed(counters: Counters, rows: Index, pairs: Pairs, folded: Folded, cata
     if thresholds.moved is not None:
         places = places + thresholds.moved[(pairs.key >> PERIOD_BITS) // most_charges(catalog)]
     may_fall = catalog.charges.may_fall[pairs.charge]
-    return crossings(thresholds, places, (folded.before, folded.after), rows, counters.peak, may_fall)
+    crossed = crossings(thresholds, places, (folded.before, folded.after), rows, counters.peak, may_fall)
+    return None if crossed is None else _without_tiers_on_trial(crossed, pairs, catalog)
+
+
+def _without_tiers_on_trial(crossed: Crossed, pairs: Pairs, catalog: CompiledCatalog) -> Crossed | None:
+    """On trial no tier applies; quotas do."""
+    on_trial = (pairs.key[crossed.pair] & ((1 << PERIOD_BITS) - 1)) == TRIAL_PERIOD
+    kept = np.flatnonzero(~on_trial | catalog.charges.is_quota[pairs.charge[crossed.pair]])
+    return Crossed(crossed.pair[kept], crossed.threshold[kept]) if len(kept) else None
 
 
 def _fold_all(

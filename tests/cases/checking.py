@@ -6,7 +6,7 @@ from datetime import datetime
 from fractions import Fraction
 
 from tests.cases.notation import Case, Expectation, LineExpectation, Record, Sum
-from tests.oracle.oracle import Rated, RatedLine
+from tests.oracle.rated import Notice, Rated, RatedLine
 
 Rater = Callable[[Case], Sequence[Rated]]
 
@@ -92,6 +92,15 @@ def show(rated: RatedLine) -> str:
         f"{line.kind} {rated.charge} tier {line.tier} {_show(line.quantity)} x {_show(line.unit_price)} = "
         f"{_show(line.amount)} usage {_show(line.usage_before)}..{_show(line.usage_after)} "
         f"period {_show((rated.period_start, rated.period_end))}"
+    )
+
+
+def show_notice(notice: Notice) -> str:
+    """A notice as a case writes it."""
+    tier = "" if notice.tier is None else f" tier {notice.tier}"
+    return (
+        f"{notice.kind} {notice.of}{tier} {_show(notice.share)} of {_show(notice.limit)} = {_show(notice.threshold)} "
+        f"usage {_show(notice.usage)} window {_show(notice.window)} to {' '.join(notice.recipients) or 'nobody'}"
     )
 
 

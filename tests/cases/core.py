@@ -14,8 +14,8 @@ from rating.batch import key_group_of
 from rating.catalog import CompiledCatalog
 from rating.engine import GroupState, LaneState, RatingSettings, Share, admit, assemble, rate
 from rating.engine import Rated as RatedShare
-from tests.oracle.oracle import Rated, RatedLine
 from tests.oracle.pricing import Line
+from tests.oracle.rated import Notice, Rated, RatedLine
 
 RawRecord = tuple[int, bytes, datetime | None]
 Batch = tuple[int, int, Sequence[RawRecord]]
@@ -31,6 +31,7 @@ class Core:
         self.groups: dict[int, GroupState] = {}
         self.events: list[pl.DataFrame] = []
         self.lines: list[pl.DataFrame] = []
+        self.notifications: list[pl.DataFrame] = []
 
     def take(self, batch: Batch) -> None:
         """Rates one batch: consecutive records of one partition from an offset."""
@@ -45,6 +46,7 @@ class Core:
         outcome = assemble([self._rate(number, share) for number, share in admitted.shares], self.catalog)
         self.events.append(outcome.events)
         self.lines.append(outcome.line_items)
+        self.notifications.append(outcome.notifications)
 
     def _rate(self, number: int, share: Share) -> RatedShare:
         group = self.groups.get(number) or GroupState.new(number, self.settings.lateness)
@@ -72,11 +74,16 @@ class Core:
 
     def rated(self) -> dict[tuple[int, int], Rated]:
         """What became of each record, by its partition and offset."""
-        return read_ledger(pl.concat(self.events), pl.concat(self.lines) if self.lines else pl.DataFrame())
+        tables = (pl.concat(rows) if rows else pl.DataFrame() for rows in (self.lines, self.notifications))
+        return read_ledger(pl.concat(self.events), *tables)
 
 
-def read_ledger(events: pl.DataFrame, lines: pl.DataFrame) -> dict[tuple[int, int], Rated]:
-    """Ledger rows as the oracle writes them; a record with two event rows is an error."""
+def read_ledger(events: pl.DataFrame, lines: pl.DataFrame, notifications: pl.DataFrame) -> dict[tuple[int, int], Rated]:
+    """Ledger rows as the oracle writes them; a record with two event rows is an error, and a notice with two."""
+    notices = defaultdict(list)
+    for row in notifications.iter_rows(named=True):
+        notices[row["partition"], row["offset"]].append(_notice(row))
+    assert notifications.is_empty() or notifications["notification_id"].is_unique().all(), "two notices have one id"
     by_record = defaultdict(list)
     for row in lines.iter_rows(named=True):
         by_record[row["partition"], row["offset"]].append((int(row["line_id"].rpartition("-")[2]), row))
@@ -87,8 +94,10 @@ def read_ledger(events: pl.DataFrame, lines: pl.DataFrame) -> dict[tuple[int, in
         numbered = sorted(by_record.pop(key, []), key=lambda pair: pair[0])
         assert [number for number, _ in numbered] == list(range(len(numbered))), f"line ids of {key} are not in order"
         rated = tuple(_rated_line(line) for _, line in numbered)
-        found[key] = Rated(row["verdict"], row["reason"], row["subscription_id"], rated)
+        said = tuple(notices.pop(key, ()))
+        found[key] = Rated(row["verdict"], row["reason"], row["subscription_id"], rated, said)
     assert not by_record, f"lines without an event: {list(by_record)}"
+    assert not notices, f"notices without an event: {list(notices)}"
     return found
 
 
@@ -99,6 +108,14 @@ def _rated_line(row: dict[str, Any]) -> RatedLine:
     line = Line(row["line_kind"], row["tier"], quantity, before, after, price)
     assert line.amount == Fraction(row["amount"]), f"{row['line_id']}: quantity * unit price is not the amount"
     return RatedLine(row["charge_id"], line, row["period_start"], row["period_end"])
+
+
+def _notice(row: dict[str, Any]) -> Notice:
+    numbers = [Fraction(row[name]) for name in ("share", "threshold", "limit", "usage_before", "usage_after")]
+    window = row["window_start"], row["window_end"]
+    of = row["charge_id"] if row["quota"] is None else row["quota"]
+    told = tuple(row["recipients"])
+    return Notice(row["kind"], of, row["tier"], *numbers[:3], (numbers[3], numbers[4]), window, told)
 
 
 def batches(records: Iterable[RawRecord], sizes: Iterator[int]) -> Iterator[Batch]:

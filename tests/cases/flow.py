@@ -14,11 +14,12 @@ from dataflows.launcher import run_rating
 from dataflows.ledger.published import read_table
 from dataflows.settings import Settings
 from rating.catalog import compile_catalog
+from schemas.ledger import COUNTED
 from tests.cases.core import in_order, read_ledger
 from tests.cases.notation import Case
 from tests.cases.raters import raw_records, write_catalog
 from tests.flow.child import POINTS
-from tests.oracle.oracle import Rated
+from tests.oracle.rated import Rated
 
 # Each is reached by every run, whatever its records are.
 KILL_POINTS = (
@@ -112,5 +113,5 @@ def _write(case: Case, folder: Path) -> None:
 
 
 def _read(case: Case, folder: Path) -> list[Rated]:
-    events, lines = (read_table(folder / "ledger", table) for table in ("events", "line_items"))
-    return in_order(raw_records(case), read_ledger(events, lines))
+    tables = (read_table(folder / "ledger", table) for table in COUNTED)
+    return in_order(raw_records(case), read_ledger(*tables))

@@ -15,7 +15,8 @@ from rating.expand import expand
 from schemas.catalog import Catalog
 from tests.cases.core import Core, RawRecord, batches, in_order
 from tests.cases.notation import Case
-from tests.oracle.oracle import Oracle, Rated
+from tests.oracle.oracle import Oracle
+from tests.oracle.rated import Rated
 
 
 def write_catalog(case: Case, folder: Path) -> Path:

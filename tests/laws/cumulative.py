@@ -8,7 +8,7 @@ from typing import Any
 
 from rating.expand import expand
 from schemas.catalog import Catalog
-from tests.oracle.oracle import Rated
+from tests.oracle.rated import Rated
 
 
 def cost(price: Any, usage: Fraction) -> Fraction:

@@ -8,11 +8,12 @@ from rating.batch import key_group_of
 from rating.catalog import compile_catalog
 from rating.engine import RatingSettings
 from rating.expand import expand
-from tests.cases.checking import show
+from tests.cases.checking import show, show_notice
 from tests.cases.core import Core, batches, in_order
 from tests.cases.raters import micros
 from tests.laws.worlds import World
-from tests.oracle.oracle import Oracle, Rated
+from tests.oracle.oracle import Oracle
+from tests.oracle.rated import Rated
 
 
 def with_oracle(world: World, key_groups: int = 16) -> list[Rated]:
@@ -46,4 +47,5 @@ def unlike(expected: Sequence[Rated], found: Sequence[Rated]) -> list[str]:
 
 def _said(rated: Rated) -> str:
     subscription = rated.subscription if rated.verdict not in ("rejected", "parked", "late") else ""
-    return f"{rated.verdict} {rated.reason} {subscription} [{'; '.join(show(line) for line in rated.lines)}]"
+    lines, notices = "; ".join(map(show, rated.lines)), "; ".join(map(show_notice, rated.notices))
+    return f"{rated.verdict} {rated.reason} {subscription} [{lines}] [{notices}]"

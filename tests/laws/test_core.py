@@ -15,7 +15,9 @@ from tests.laws.shrinking import fewest_records
 from tests.laws.worlds import Limits, World, shown, world
 
 CUMULATIVE = Limits(multipliers=False, per_event_amounts=False)
-ORDERLESS = Limits(records=20, multipliers=False, per_event_amounts=False, bad=False, windows=False, huge=False)
+ORDERLESS = Limits(
+    records=20, multipliers=False, per_event_amounts=False, bad=False, windows=False, huge=False, quotas=False
+)
 randoms = st.randoms(use_true_random=False)
 BLOCK = 25
 

@@ -65,6 +65,7 @@ class Limits:
     windows: bool = True
     huge: bool = True
     test_modes: bool = True
+    quotas: bool = True
 
 
 def world(rng: Random, limits: Limits = Limits()) -> World:
@@ -132,9 +133,30 @@ def _product(rng: Random, number: int, rules: list[dict[str, Any]], limits: Limi
     }
     if limits.windows and rng.random() < 0.1:
         product["free_trial"] = {"days": rng.choice((1, 14))}
+    if limits.quotas and rng.random() < 0.5:
+        product["quotas"] = [_quota(rng, index) for index in range(rng.randint(1, 3))]
+        product["notification_threshold"] = rng.choice((None, "0", "0.5", "0.333333", "1"))
+        product["provider_notification_addresses"] = rng.choice(([], ["a@x.example"], ["a@x.example", "b@x.example"]))
     if rng.random() < 0.3:
         product["exempt_where"] = rng.choice((None, "x > 100", "region = 'us'"))
     return product
+
+
+def _quota(rng: Random, number: int) -> dict[str, Any]:
+    """Of a small limit, so that it is reached; one that blocks meters what can be cut."""
+    blocks = rng.random() < 0.5
+    aggregation = rng.choice(("count", "sum", "sum") if blocks else METERS)
+    quota: dict[str, Any] = {
+        "name": f"quota{number}",
+        "meter": _meter(rng, aggregation),
+        "limit": rng.choice(("0", "0.5", "1", "2", "3", "10", "99.999999", "100")),
+        "on_exceed": "block" if blocks else "overage",
+        "notify_at": rng.sample(("0", "0.1", "0.5", "0.333333", "1", "2"), rng.randint(0, 3)),
+    }
+    if rng.random() < 0.5:
+        unit = rng.choice(("minute", "hour", "day", "week", "month", "quarter", "year"))
+        quota["window"] = {"unit": unit, "count": rng.choice((1, 1, 3, 10))}
+    return quota
 
 
 def _subscription(rng: Random, number: int, products: list[dict[str, Any]]) -> dict[str, Any]:
@@ -145,6 +167,10 @@ def _subscription(rng: Random, number: int, products: list[dict[str, Any]]) -> d
         "subscriber": f"p{rng.randrange(3)}@x.example",
         "start": rng.choice(starts),
     }
+    if rng.random() < 0.2:
+        subscription["notification_threshold"] = rng.choice(("0", "0.25", "0.5", "1"))
+    if rng.random() < 0.2:
+        subscription["notification_addresses"] = ["b@x.example", "c@x.example"]
     if rng.random() < 0.6:
         subscription["organization"] = f"org{rng.randrange(2)}"
     if rng.random() < 0.15:
@@ -155,7 +181,13 @@ def _subscription(rng: Random, number: int, products: list[dict[str, Any]]) -> d
 
 
 def _charge(rng: Random, number: int, limits: Limits, packaged: bool) -> dict[str, Any]:
-    aggregation = rng.choice(METERS)
+    price = _price(rng, limits, packaged)
+    if rng.random() < 0.25:
+        price = {"model": "included", "included": rng.choice(("0", "0.5", "3", "100")), "then": price}
+    return {"id": f"charge{number}", "meter": _meter(rng, rng.choice(METERS)), "price": price}
+
+
+def _meter(rng: Random, aggregation: str) -> dict[str, Any]:
     meter: dict[str, Any] = {"aggregation": aggregation}
     if aggregation == "unique":
         meter["element"] = rng.choice(("x", "region", "nested.z"))
@@ -167,10 +199,7 @@ def _charge(rng: Random, number: int, limits: Limits, packaged: bool) -> dict[st
         meter["where"] = rng.choice(WHERES)
     if aggregation in ("sum", "max", "latest", "average") and rng.random() < 0.4:
         meter["allow_negative"] = True
-    price = _price(rng, limits, packaged)
-    if rng.random() < 0.25:
-        price = {"model": "included", "included": rng.choice(("0", "0.5", "3", "100")), "then": price}
-    return {"id": f"charge{number}", "meter": meter, "price": price}
+    return meter
 
 
 def _price(rng: Random, limits: Limits, packaged: bool) -> dict[str, Any]:

@@ -23,6 +23,7 @@ class Counter:
     latest: tuple[datetime, Fraction] | None = None
     values: frozenset[Fraction | str] = frozenset()
     weighted: Fraction = Fraction(0)
+    peak: Fraction = Fraction(0)
 
     def add(self, aggregation: str, measure: Fraction | str, time: datetime) -> None:
         self.count += 1
@@ -36,7 +37,7 @@ class Counter:
     def usage(self, aggregation: str) -> Fraction:
         match aggregation:
             case "count":
-                return Fraction(self.count)
+                return self.total
             case "sum":
                 return self.total
             case "max":

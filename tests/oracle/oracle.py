@@ -10,33 +10,16 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
+from schemas.prices import COUNT
 from tests.oracle import sql
 from tests.oracle.calendar import TEST_MODE_PERIODS, period_of
 from tests.oracle.metering import BAD_QUANTITY, Counter, lets_through, measure_of, multiplier_of
 from tests.oracle.pricing import Line, free_usage, largest_usage, lines_of, priced, round_half_away
+from tests.oracle.quotas import LARGEST_USAGE, Meter, meters_of, notices_of, passes, window_of
+from tests.oracle.rated import Notice, Rated, RatedLine
 from tests.oracle.reading import Event, read
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class RatedLine:
-    """A line with the charge and the period it belongs to."""
-
-    charge: str
-    line: Line
-    period_start: datetime
-    period_end: datetime | None
-
-
-@dataclass(frozen=True)
-class Rated:
-    """What became of one record."""
-
-    verdict: str
-    reason: str | None = None
-    subscription: str | None = None
-    lines: tuple[RatedLine, ...] = ()
 
 
 @dataclass
@@ -68,7 +51,9 @@ class Oracle:
         """`scope` is the part of the duplicate index that a subscription's events are looked up in."""
         rules = {rule.id: rule for rule in catalog.pricing_rules}
         self.products = {(product.id, product.version): product for product in catalog.products}
-        self.charges = {key: expand(product, rules).charges for key, product in self.products.items()}
+        self.meters = {
+            key: meters_of(product, expand(product, rules).charges, COUNT) for key, product in self.products.items()
+        }
         self.subscriptions = {subscription.id: subscription for subscription in catalog.subscriptions}
         self.credentials = {credential.id: credential.subscription for credential in catalog.credentials}
         self.subscribers = {subscriber.email for subscriber in catalog.subscribers}
@@ -136,17 +121,17 @@ class Oracle:
     def _product(self, subscription: Any) -> Any:
         return self.products[(subscription.product_id, subscription.product_version)]
 
-    def _charges(self, subscription: Any) -> Any:
-        return self.charges[(subscription.product_id, subscription.product_version)]
+    def _meters(self, subscription: Any) -> list[Meter]:
+        return self.meters[(subscription.product_id, subscription.product_version)]
 
     def _lists(self, subscription: Any, source: str) -> bool:
         sources = self._product(subscription).sources
         return not sources or source in sources
 
-    def _measures(self, event: Event, subscription: Any) -> dict[str, tuple[Fraction | str, Fraction]] | str | None:
-        """Per charge that meters the event: what it measures and its multiplier; or that a quantity is bad."""
+    def _measures(self, event: Event, subscription: Any) -> dict[Any, tuple[Fraction | str, Fraction]] | str | None:
+        """Per charge and quota that meters the event: what it measures, its multiplier; or that a quantity is bad."""
         measures = {}
-        for charge in self._charges(subscription):
+        for charge in self._meters(subscription):
             filtered = charge.exempt_where is not None and sql.is_true(charge.exempt_where, event)
             if filtered or not self._lists(subscription, event.source) or not lets_through(charge, event):
                 continue
@@ -154,7 +139,7 @@ class Oracle:
             if measure is not None and BAD_QUANTITY in (measure, multiplier):
                 return BAD_QUANTITY
             if measure is not None:
-                measures[charge.id] = measure, multiplier
+                measures[charge.key] = measure, multiplier
         return measures
 
     def _settle(self, event: Event, time: datetime, logged: datetime, subscription: Any, measures: Any) -> Rated:
@@ -179,13 +164,32 @@ class Oracle:
             return Rated("blocked", "not_active", subscription.id)
         trial_end = self._trial_end(subscription)
         in_trial = trial_end is not None and time < trial_end
-        if not measures:
-            return Rated("trial", None, subscription.id) if in_trial else self._exempt(event, subscription)
+        metered = [one for one in self._meters(subscription) if one.key in measures or ()]
         period = (subscription.start, trial_end) if in_trial else self._period(subscription, time)
-        rated = self._lines(subscription, time, measures, period, in_trial)
-        if rated is None:
-            return Rated("rejected", "overflow", subscription.id)
-        return Rated("trial" if in_trial else "rated", None, subscription.id, tuple(rated))
+        windows = {one.key: window_of(one.quota, time) if one.quota and one.quota.window else period for one in metered}
+        places = {key: (subscription.id, key, "trial" if in_trial else "paid", *windows[key]) for key in windows}
+        used = {key: replace(self.counters.get(place, Counter())) for key, place in places.items()}
+        quantities = {one.key: _quantity(one, measures[one.key][0]) for one in metered}
+        passing = passes(metered, quantities, used)
+        if passing is None:
+            blocked = [_blocked(one, quantities[one.key], used[one.key], period) for one in metered if one.charge]
+            return Rated("blocked", "quota", subscription.id, tuple(blocked))
+        lines: list[RatedLine] = []
+        notices: list[Notice] = []
+        for one in metered:
+            taken = self._take(one, measures[one.key], passing[one.key], time, used[one.key], in_trial)
+            if taken is None:
+                return Rated("rejected", "overflow", subscription.id)
+            low, usage, new = taken
+            lines += [RatedLine(one.id, line, *period) for line in new]
+            if one.charge and passing[one.key] != quantities[one.key]:
+                lines.append(_blocked(one, quantities[one.key] - passing[one.key], used[one.key], period))
+            if one.quota or not in_trial:
+                notices += notices_of(one, self._product(subscription), subscription, low, usage, windows[one.key])
+        self.counters.update({places[key]: counter for key, counter in used.items()})
+        if not any(one.charge for one in metered) and not in_trial:
+            return replace(self._exempt(event, subscription), notices=tuple(notices))
+        return Rated("trial" if in_trial else "rated", None, subscription.id, tuple(lines), tuple(notices))
 
     def _exempt(self, event: Event, subscription: Any) -> Rated:
         exempt_where = self._product(subscription).exempt_where
@@ -196,29 +200,29 @@ class Oracle:
             reason = "exempt_by_filter"
         return Rated("exempt", reason, subscription.id)
 
-    def _lines(self, subscription: Any, time: datetime, measures: Any, period: Any, in_trial: bool) -> Any:
-        """The lines of all charges that meter the event, or None when an amount has too many digits."""
-        lines, changed = [], {}
-        for charge in self._charges(subscription):
-            if charge.id not in measures:
-                continue
-            measure, multiplier = measures[charge.id]
-            key = (subscription.id, charge.id, "trial" if in_trial else "paid", period[0])
-            counter = changed[key] = replace(self.counters.get(key, Counter()))
-            before = counter.usage(charge.meter.aggregation)
-            counter.add(charge.meter.aggregation, measure, time)
-            after = counter.usage(charge.meter.aggregation)
-            if in_trial:
-                new = [Line("trial", 0, after - before, before, after, Fraction(0))]
-            else:
-                new = lines_of(charge.price, before, after, multiplier, counter.weighted)
-                quantity = priced(free_usage(charge.price), before, after)
-                counter.weighted += round_half_away(multiplier * quantity, 6)
-            if abs(after) > largest_usage(charge.price, any(rule.multiplier is not None for rule in charge.rules)):
-                return None
-            lines += [RatedLine(charge.id, line, *period) for line in new]
-        self.counters.update(changed)
-        return lines
+    def _take(
+        self, one: Meter, measured: Any, passing: Fraction, time: datetime, counter: Counter, in_trial: bool
+    ) -> Any:
+        """What a meter takes of an event: the usage from which thresholds count, the usage before and after, the lines.
+
+        None when an amount would have too many digits.
+        """
+        measure, multiplier = measured
+        aggregation = one.meter.aggregation
+        before = counter.usage(aggregation)
+        counter.add(aggregation, passing if aggregation in ("count", "sum") else measure, time)
+        after = counter.usage(aggregation)
+        low, counter.peak = max(counter.peak, before), max(counter.peak, before, after)
+        if one.quota:
+            return None if abs(after) > LARGEST_USAGE else (low, (before, after), [])
+        price = one.charge.price
+        if abs(after) > largest_usage(price, any(rule.multiplier is not None for rule in one.rules)):
+            return None
+        if in_trial:
+            return low, (before, after), [Line("trial", 0, after - before, before, after, Fraction(0))]
+        new = lines_of(price, before, after, multiplier, counter.weighted)
+        counter.weighted += round_half_away(multiplier * priced(free_usage(price), before, after), 6)
+        return low, (before, after), new
 
     def _is_active(self, subscription: Any, time: datetime) -> bool:
         if time < subscription.start or (subscription.end is not None and time >= subscription.end):
@@ -239,3 +243,13 @@ class Oracle:
         settlement = self._product(subscription).settlement_period
         zone = self.zones.get(subscription.organization) or "UTC"
         return period_of(subscription.start, settlement.unit, settlement.count, zone, time)
+
+
+def _quantity(one: Meter, measure: Fraction | str) -> Fraction:
+    """What an event brings to a meter, as a line shows it; a value to be told apart counts as one."""
+    return Fraction(1) if one.meter.aggregation == "unique" else measure
+
+
+def _blocked(one: Meter, quantity: Fraction, counter: Counter, period: Any) -> RatedLine:
+    usage = counter.usage(one.meter.aggregation)
+    return RatedLine(one.id, Line("blocked", 0, quantity, usage, usage, Fraction(0)), *period)

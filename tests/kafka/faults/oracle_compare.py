@@ -19,10 +19,12 @@ from dataflows.ledger.published import read_table
 from dataflows.settings import Settings
 from rating.batch import key_group_of
 from rating.expand import expand
+from schemas.ledger import COUNTED
 from tests.cases.checking import show
 from tests.cases.core import read_ledger
 from tests.flow.world import assert_conserved
-from tests.oracle.oracle import Oracle, Rated
+from tests.oracle.oracle import Oracle
+from tests.oracle.rated import Rated
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATENESS_OF_TOPICS = timedelta(hours=24)
@@ -90,7 +92,7 @@ def oracle_for(settings: Settings, catalog: Path) -> Oracle:
 
 def in_ledger(ledger: Path) -> dict[Position, Rated]:
     """What the ledger says of each record."""
-    return read_ledger(read_table(ledger, "events"), read_table(ledger, "line_items"))
+    return read_ledger(*(read_table(ledger, table) for table in COUNTED))
 
 
 def assert_as_rated(ledger: Path, expected: Mapping[Position, Rated]) -> int:

@@ -20,7 +20,7 @@ from dataflows.connectors.kafka_client import client_settings, topic_name
 from dataflows.settings import Settings
 from tests.flow.world import events, make_world
 from tests.kafka.faults.oracle_compare import Kept, Position, rated_by_oracle, records_in
-from tests.oracle.oracle import Rated
+from tests.oracle.rated import Rated
 
 MONTH = "2024-11"
 LATENESS_HOURS = 24
