@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from fractions import Fraction
 
-from tests.cases.notation import Case, Expectation, LineExpectation, Record, Sum
+from tests.cases.expected import Expectation, LineExpectation, NoticeExpectation
+from tests.cases.notation import Case, Record, Sum
 from tests.oracle.rated import Notice, Rated, RatedLine
 
 Rater = Callable[[Case], Sequence[Rated]]
@@ -30,7 +31,31 @@ def _record(record: Record, result: Rated) -> list[str]:
         return [*found, f"{record.place}: {len(record.lines)} lines expected, {len(result.lines)} came: {shown}"]
     for expected, line in zip(record.lines, result.lines, strict=False):
         found += [f"{expected.place}: {text}" for text in _line(expected, line)]
-    return found
+    return found + _notices(record, result)
+
+
+def _notices(record: Record, result: Rated) -> list[str]:
+    if record.notices is None:
+        return []
+    if len(record.notices) != len(result.notices):
+        shown = "; ".join(map(show_notice, result.notices)) or "none"
+        return [f"{record.place}: {len(record.notices)} notices expected, {len(result.notices)} came: {shown}"]
+    pairs = zip(record.notices, result.notices, strict=True)
+    return [f"{expected.place}: {text}" for expected, notice in pairs for text in _notice(expected, notice)]
+
+
+def _notice(expected: NoticeExpectation, notice: Notice) -> list[str]:
+    pairs = [
+        ("kind", expected.kind, notice.kind),
+        ("quota or charge", expected.of, notice.of),
+        ("tier", expected.tier, notice.tier),
+        ("share", expected.share, notice.share),
+        ("limit", expected.limit, notice.limit),
+        ("usage", expected.usage, notice.usage),
+        ("window", expected.window, notice.window),
+        ("recipients", expected.recipients, notice.recipients),
+    ]
+    return _unlike(pairs)
 
 
 def _verdict(expected: Expectation, result: Rated) -> list[str]:
@@ -54,6 +79,10 @@ def _line(expected: LineExpectation, rated: RatedLine) -> list[str]:
         ("usage", expected.usage, (line.usage_before, line.usage_after)),
         ("period", expected.period, (rated.period_start, rated.period_end)),
     ]
+    return _unlike(pairs)
+
+
+def _unlike(pairs: list[tuple[str, object, object]]) -> list[str]:
     return [
         f"the {name} should be {_show(wanted)}, was {_show(was)}"
         for name, wanted, was in pairs

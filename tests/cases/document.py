@@ -18,6 +18,7 @@ class CatalogReading:
 
     def __init__(self) -> None:
         self.document: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
+        self.metered: dict[str, Any] | None = None
 
     def complete(self, named: Iterable[str]) -> None:
         """Fills in the subscriptions, subscribers and sources that the case only names."""
@@ -53,12 +54,12 @@ class CatalogReading:
         if words.matches(r"[A-Z]{3}"):
             product["currency"] = words.word("a currency")
         meter = {"aggregation": "sum", "element": "quantity"}
-        product.setdefault("charges", []).append({"id": charge, "meter": meter, "price": _price(words)})
+        self.metered = {"id": charge, "meter": meter, "price": _price(words)}
+        product.setdefault("charges", []).append(self.metered)
 
     def _read_meter(self, words: Words) -> None:
-        charges = self._product().get("charges")
-        if not charges:
-            raise CaseError(words.place, "`meter` stands below the `price` it belongs to")
+        if self.metered is None:
+            raise CaseError(words.place, "`meter` stands below the `price` or `quota` it belongs to")
         meter: dict[str, Any] = {"aggregation": words.word("an aggregation")}
         if words.take("of"):
             key = "quantity" if words.is_quoted() else "element"
@@ -68,7 +69,18 @@ class CatalogReading:
         if words.take("negative"):
             words.expect("allowed")
             meter["allow_negative"] = True
-        charges[-1]["meter"] = meter
+        self.metered["meter"] = meter
+
+    def _read_quota(self, words: Words) -> None:
+        quota: dict[str, Any] = {"name": words.word("the quota's name"), "limit": words.word("its limit")}
+        if words.take("per"):
+            count = int(words.word("how many")) if words.matches(r"[0-9]+") else 1
+            quota["window"] = {"unit": words.word("the window's unit"), "count": count}
+        quota["on_exceed"] = words.word("block or overage")
+        if words.take("notify"):
+            quota["notify_at"] = words.rest().split()
+        self._product().setdefault("quotas", []).append(quota)
+        self.metered = quota
 
     def _read_rule(self, words: Words) -> None:
         rule: dict[str, Any] = {"id": words.word("the rule's id")}

@@ -19,34 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.cases.document import DEFAULT_SOURCE, CatalogReading
+from tests.cases.expected import Expectation, LineExpectation, NoticeExpectation
 from tests.cases.words import CaseError, Words, amounts_of, number_of, span_of, time_of
 
 VERDICTS = ("rated", "exempt", "trial", "blocked", "duplicate", "parked", "late", "rejected")
 ATTRIBUTES = ("source", "subscription", "credential", "subscriber", "organization", "subject")
-
-
-@dataclass(frozen=True)
-class LineExpectation:
-    """One `line`; None means that the case does not say."""
-
-    place: str
-    kind: str
-    charge: str | None
-    tier: int | None
-    quantity: Fraction
-    unit_price: Fraction
-    amount: Fraction
-    usage: tuple[Fraction, Fraction] | None
-    period: tuple[datetime, datetime | None] | None
-
-
-@dataclass(frozen=True)
-class Expectation:
-    """What stands behind the arrow: a verdict, perhaps its reason, perhaps the amounts of the lines in order."""
-
-    verdict: str
-    reason: str | None = None
-    amounts: tuple[Fraction, ...] | None = None
 
 
 @dataclass
@@ -59,6 +36,7 @@ class Record:
     record_time: datetime | None
     expectation: Expectation | None
     lines: list[LineExpectation] = field(default_factory=list)
+    notices: list[NoticeExpectation] | None = None
 
 
 @dataclass(frozen=True)
@@ -217,6 +195,23 @@ class _Reading(CatalogReading):
         self.case.records[-1].lines.append(
             LineExpectation(words.place, kind, charge, tier, quantity, unit_price, amount, usage, period)
         )
+
+    def _read_notify(self, words: Words) -> None:
+        if not self.case.records:
+            raise CaseError(words.place, "`notify` stands below the event it belongs to")
+        record = self.case.records[-1]
+        record.notices = record.notices or []
+        if words.take("nobody"):
+            return
+        kind, of = words.word("the kind"), words.word("the quota or charge")
+        tier = int(number_of(words.word("a tier"), words.place)) if words.take("tier") else None
+        share = number_of(words.word("the share"), words.place)
+        words.expect("of")
+        limit = number_of(words.word("the limit"), words.place)
+        usage = words.pair(lambda text: number_of(text, words.place)) if words.take("usage") else None
+        window = words.pair(self._moment(words.place)) if words.take("window") else None
+        told = tuple(words.rest().split()) if words.take("to") else None
+        record.notices.append(NoticeExpectation(words.place, kind, of, tier, share, limit, usage, window, told))
 
     def _moment(self, place: str) -> Callable[[str], datetime | None]:
         return lambda text: None if text == "open" else time_of(text, self.day, place)

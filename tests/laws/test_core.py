@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.laws.cumulative import sums, wrong_sums
+from tests.laws.notices import crossed
 from tests.laws.profile import WORLDS, law
 from tests.laws.rating_runs import unlike, with_core, with_oracle
 from tests.laws.shrinking import fewest_records
@@ -18,6 +19,7 @@ CUMULATIVE = Limits(multipliers=False, per_event_amounts=False)
 ORDERLESS = Limits(
     records=20, multipliers=False, per_event_amounts=False, bad=False, windows=False, huge=False, quotas=False
 )
+NOTIFYING = replace(ORDERLESS, quotas=True, blocking=False)
 randoms = st.randoms(use_true_random=False)
 BLOCK = 25
 
@@ -75,8 +77,20 @@ def test_any_order_gives_the_same_sums(random: Random, seed: int):
 @law(30)
 @given(randoms, st.sampled_from([1, 2, 3, 7, 1000]), st.sampled_from([1, 2, 16, 64]))
 def test_any_batch_size_and_number_of_key_groups_gives_the_same_rows(random: Random, size: int, key_groups: int):
-    generated = world(random, ORDERLESS)
+    generated = world(random, replace(ORDERLESS, quotas=True))
     assert unlike(with_core(generated, size, key_groups), with_core(generated, 50, 16)) == []
+
+
+@law(40)
+@given(randoms, st.integers(0, 1000))
+def test_each_threshold_is_told_once_in_any_order(random: Random, seed: int):
+    generated = world(random, NOTIFYING)
+    records = list(generated.records * 2)
+    Random(seed).shuffle(records)
+    shuffled = with_core(replace(generated, records=records), seed=seed)
+    told, again = crossed(generated.catalog, with_core(generated)), crossed(generated.catalog, shuffled)
+    assert told == again
+    assert set(told.values()) <= {1}
 
 
 @law(30)

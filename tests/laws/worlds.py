@@ -66,6 +66,7 @@ class Limits:
     huge: bool = True
     test_modes: bool = True
     quotas: bool = True
+    blocking: bool = True
 
 
 def world(rng: Random, limits: Limits = Limits()) -> World:
@@ -134,7 +135,7 @@ def _product(rng: Random, number: int, rules: list[dict[str, Any]], limits: Limi
     if limits.windows and rng.random() < 0.1:
         product["free_trial"] = {"days": rng.choice((1, 14))}
     if limits.quotas and rng.random() < 0.5:
-        product["quotas"] = [_quota(rng, index) for index in range(rng.randint(1, 3))]
+        product["quotas"] = [_quota(rng, index, limits.blocking) for index in range(rng.randint(1, 3))]
         product["notification_threshold"] = rng.choice((None, "0", "0.5", "0.333333", "1"))
         product["provider_notification_addresses"] = rng.choice(([], ["a@x.example"], ["a@x.example", "b@x.example"]))
     if rng.random() < 0.3:
@@ -142,9 +143,9 @@ def _product(rng: Random, number: int, rules: list[dict[str, Any]], limits: Limi
     return product
 
 
-def _quota(rng: Random, number: int) -> dict[str, Any]:
+def _quota(rng: Random, number: int, may_block: bool) -> dict[str, Any]:
     """Of a small limit, so that it is reached; one that blocks meters what can be cut."""
-    blocks = rng.random() < 0.5
+    blocks = may_block and rng.random() < 0.5
     aggregation = rng.choice(("count", "sum", "sum") if blocks else METERS)
     quota: dict[str, Any] = {
         "name": f"quota{number}",
