@@ -16,7 +16,8 @@ from rating.batch import DecodedBatch
 from rating.catalog import CompiledCatalog
 from rating.dedupe import Sightings, hash_identities, pack_positions
 from rating.fold import Folded, fold
-from rating.measures import Batch, Pairs, event_columns, measure
+from rating.measures import event_columns, measure
+from rating.pairs import Batch, Pairs
 from rating.periods import FoundPeriods
 from rating.prices import Index, Mask
 from rating.quotas import LetThrough, let_through

@@ -13,8 +13,8 @@ import polars as pl
 from rating import wide
 from rating.catalog import CompiledCatalog
 from rating.dedupe import Sightings
-from rating.measures import PERIOD_BITS, TRIAL_PERIOD, Pairs, most_charges
 from rating.money import ONE_UNIT, divide_half_away
+from rating.pairs import PERIOD_BITS, TRIAL_PERIOD, Pairs, most_charges
 from rating.periods import Times
 from rating.prices import Index
 from rating.state import GroupState

@@ -11,7 +11,7 @@ import polars as pl
 from rating import wide
 from rating.catalog import CompiledCatalog
 from rating.hashing import stable_hashes
-from rating.measures import PERIOD_BITS, most_charges
+from rating.pairs import PERIOD_BITS, most_charges
 from rating.periods import ENDLESS, Times
 from rating.prices import Index
 from rating.rated import Crossings

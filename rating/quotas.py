@@ -13,7 +13,7 @@ import numpy as np
 from rating import wide
 from rating.catalog import CompiledCatalog
 from rating.compiled import compiled
-from rating.measures import Pairs
+from rating.pairs import Pairs
 from rating.periods import ENDLESS, Times, moment_of
 from rating.prices import Index, Mask
 from rating.usage import Counters
@@ -21,6 +21,7 @@ from rating.wide import Wide
 from schemas.catalog import moment_text
 
 _NOBODY = -1
+_ZERO = np.uint64(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def _decide(
 @compiled
 def _exceeds(used: Wide, quantity: Wide, limit: Wide) -> bool:
     """Whether a quantity above zero leads above the limit."""
-    if np.int64(quantity[1]) < 0 or (quantity[0] == 0 and quantity[1] == 0):
+    if np.int64(quantity[1]) < 0 or (quantity[0] == _ZERO and quantity[1] == _ZERO):
         return False
     after = np.empty(2, np.uint64)
     after[0] = used[0] + quantity[0]

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rating.fold import Folded
-from rating.measures import Batch, Pairs
+from rating.pairs import Batch, Pairs
 from rating.prices import Index, Mask
 from schemas.verdicts import Reason, Verdict
 

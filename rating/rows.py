@@ -11,8 +11,8 @@ import polars as pl
 
 from rating.catalog import CompiledCatalog
 from rating.line_rows import line_rows
-from rating.measures import Batch
 from rating.notices import notification_rows
+from rating.pairs import Batch
 from rating.prices import Index
 from rating.rated import Rated, Words
 from rating.wide import picked

@@ -14,7 +14,7 @@ import polars as pl
 from rating.catalog import CompiledCatalog
 from rating.dedupe import DuplicateIndex, Sightings, hash_identities
 from rating.kept import KeptCounters
-from rating.measures import PERIOD_BITS, counter_keys, most_charges
+from rating.pairs import PERIOD_BITS, counter_keys, most_charges
 from rating.prices import Index
 from rating.usage import Counters
 

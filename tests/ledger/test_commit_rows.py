@@ -16,12 +16,11 @@ from dataflows.ledger.commit_rows import CommitReader
 from dataflows.ledger.compaction import Housekeeping
 from dataflows.ledger.folder import LedgerFolder, open_folder
 from dataflows.ledger.writer import LedgerWriter
-from schemas.ledger import EVENTS, LINE_ITEMS, polars_schema
+from schemas.ledger import COUNTED, polars_schema
 from tests.ledger.sealing import seal
 
-TABLES = ("events", "line_items")
 KEEPING = Housekeeping(merge_files=3, merged_rows_limit=300, replaced_files_grace=0.0)
-FILLINGS = {pl.String: "", pl.Boolean: False}
+FILLINGS = {pl.String: "", pl.Boolean: False, pl.List: []}
 
 
 class Writing:
@@ -34,8 +33,8 @@ class Writing:
         self.writer = LedgerWriter(folder, 0, None, keeping)
 
     def commit(self) -> None:
-        own = {table: self._offsets(table) for table in TABLES}
-        self.writer.append(*(rows(table, own[table]) for table in TABLES))
+        own = {table: self._offsets(table) for table in COUNTED}
+        self.writer.append({table: rows(table, own[table]) for table in COUNTED})
         self.writer.announce(len(own["events"]), 0, LanePosition(self.offset, None), "catalog")
         seal(self.writer)
         self.wrote.append(own)
@@ -48,7 +47,7 @@ class Writing:
 
 
 def rows(table: str, offsets: list[int]) -> pl.DataFrame:
-    schema = polars_schema({"events": EVENTS, "line_items": LINE_ITEMS}[table])
+    schema = polars_schema(COUNTED[table])
     columns = {
         name: pl.repeat(filling(name, kind), len(offsets), dtype=kind, eager=True) for name, kind in schema.items()
     }
@@ -56,7 +55,8 @@ def rows(table: str, offsets: list[int]) -> pl.DataFrame:
 
 
 def filling(name: str, kind: pl.DataType) -> object:
-    return "rejected" if name == "verdict" else FILLINGS.get(type(kind), 0)
+    named = {"verdict": "rejected", "notification_id": "0a"}
+    return named.get(name, FILLINGS.get(type(kind), 0))
 
 
 def read(reader: CommitReader, sequence: int) -> dict[str, list[int]]:
@@ -64,10 +64,10 @@ def read(reader: CommitReader, sequence: int) -> dict[str, list[int]]:
     assert commit.sequence == sequence
     found = {
         table: [offset for frame in reader.rows(commit, table, ("offset",)) for offset in frame["offset"]]
-        for table in TABLES
+        for table in COUNTED
     }
     assert {table: len(offsets) for table, offsets in found.items()} == {
-        table: commit.counts[table] for table in TABLES
+        table: commit.counts[table] for table in COUNTED
     }
     return found
 

@@ -18,11 +18,10 @@ from dataflows.ledger.manifest import Manifest, PublishedFile
 from dataflows.ledger.publication import resume
 from dataflows.ledger.published import published_files_sql, read_table
 from dataflows.ledger.writer import LedgerWriter
-from schemas.ledger import EVENTS, LINE_ITEMS, SCHEMA_VERSION, TABLES, polars_schema
+from schemas.ledger import EVENTS, SCHEMA_VERSION, TABLES, polars_schema
 from tests.ledger.sealing import seal
 
 KEEPING = Housekeeping(merge_files=4, merged_rows_limit=1_000, replaced_files_grace=1000)
-NO_LINES = pl.DataFrame(schema=polars_schema(LINE_ITEMS))
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def rows(first: int, count: int = 3) -> pl.DataFrame:
 
 
 def commit(writer: LedgerWriter, number: int) -> bytes:
-    writer.append(rows(3 * number), NO_LINES)
+    writer.append({"events": rows(3 * number)})
     writer.announce(3, 0, LanePosition(3 * number + 3, 1_000_000 * number), "digest")
     return seal(writer)
 
@@ -60,7 +59,7 @@ def test_a_commit_is_published_by_the_next(folder):
 def test_a_resume_publishes_what_was_kept_and_removes_the_rest(folder):
     writer = LedgerWriter(folder, 0, None, KEEPING)
     states = [commit(writer, number) for number in range(3)]
-    writer.append(rows(9), NO_LINES)
+    writer.append({"events": rows(9)})
     resumed = LedgerWriter(folder, 0, states[1], KEEPING)
     assert offsets(folder) == [0, 1, 2, 3, 4, 5]
     assert list(folder.pending.iterdir()) == []
@@ -96,7 +95,7 @@ def test_published_commits_are_never_rolled_back(folder):
 
 def test_records_that_were_announced_must_arrive(folder):
     writer = LedgerWriter(folder, 0, None, KEEPING)
-    writer.append(rows(0), NO_LINES)
+    writer.append({"events": rows(0)})
     writer.announce(4, 0, LanePosition(4, None), "digest")
     with pytest.raises(AssertionError, match="4 records were announced, 3 arrived"):
         seal(writer)
@@ -105,7 +104,7 @@ def test_records_that_were_announced_must_arrive(folder):
 def test_rows_of_another_type_are_refused(folder):
     writer = LedgerWriter(folder, 0, None, KEEPING)
     with pytest.raises(AssertionError, match="events"):
-        writer.append(rows(0).with_columns(pl.col("offset").cast(pl.Int32)), NO_LINES)
+        writer.append({"events": rows(0).with_columns(pl.col("offset").cast(pl.Int32))})
 
 
 def test_files_carry_the_schema_and_its_version(folder):
@@ -215,7 +214,7 @@ def test_the_digest_chains_and_knows_every_row(folder):
         writer = LedgerWriter(open_folder(place, 16, 2), 0, None, KEEPING)
         states = []
         for frame in (replacement, rows(3)):
-            writer.append(frame, NO_LINES)
+            writer.append({"events": frame})
             writer.announce(3, 0, LanePosition(3, None), "digest")
             states.append(WriterState.load(seal(writer)).digest)
         return states

@@ -165,7 +165,11 @@ def test_what_the_relay_serves(settings, folder):
         found = scraped(settings)
         assert found["ratemill_relay_position"] == {("0",): 0, ("1",): 0}
         assert found["ratemill_relay_behind_commits"] == {("0",): 2, ("1",): 0}
-        assert found["ratemill_relay_messages_total"] == {("rated.line-items",): 7, ("metering.rejected",): 0}
+        assert found["ratemill_relay_messages_total"] == {
+            ("rated.line-items",): 7,
+            ("notifications",): 0,
+            ("metering.rejected",): 0,
+        }
         progress.positions = [2, 0]
         progress.last_error = "cannot reach Kafka"
         assert get(settings, "/readyz") == (503, "cannot reach Kafka\n")

@@ -16,8 +16,8 @@ def test_what_a_lane_has_found_is_its_own():
     """Lanes run in threads of their own: a look-up that wrote into the catalog could give one the other's period."""
     catalog = compile_catalog(load_catalog(ROOT / "ops" / "catalogs" / "demo"))
     lanes = [admit(LaneState.new(), decode_chunk(EVENT, 0, 0, catalog), catalog, RatingSettings())[0] for _ in range(2)]
-    assert lanes[0].periods is not lanes[1].periods
-    assert all(isinstance(lane.periods, FoundPeriods) and lane.periods.periods.any() for lane in lanes)
+    assert lanes[0].found is not lanes[1].found
+    assert all(isinstance(found, FoundPeriods) and found.periods.any() for lane in lanes for found in lane.found)
 
 
 def test_a_remembered_period_is_the_period():

@@ -7,7 +7,7 @@ from dataflows.connectors.catalog_folder import load_catalog
 from rating import wide
 from rating.catalog import CompiledCatalog, compile_catalog
 from rating.engine import GroupState
-from rating.measures import counter_keys
+from rating.pairs import counter_keys
 from rating.usage import fold_quantities
 from schemas.catalog import Catalog
 from tests.tidy.source import ROOT
