@@ -17,7 +17,7 @@ import polars as pl
 from dataflows.steps.decode import decode_chunk
 from ops.bench.scenario import BATCH_RECORDS, KEY_GROUPS, bench_catalog
 from ops.bench.stopwatch import Stopwatch
-from rating import rows
+from rating import line_rows
 from rating.catalog import CompiledCatalog, compile_catalog
 from rating.engine import Admitted, GroupState, LaneState, Outcome, RatingSettings, admit, assemble, rate
 
@@ -37,7 +37,7 @@ def measure_core(path: Path, subscriptions: int, batch_records: int = BATCH_RECO
     settings = RatingSettings(key_groups=KEY_GROUPS)
     lane, groups = LaneState.new(), [GroupState.new(number) for number in range(KEY_GROUPS)]
     pricing = Stopwatch()
-    pricing.watch(rows, "lines_of", "price")
+    pricing.watch(line_rows, "lines_of", "price")
     taken: list[list[float]] = []
     seen: list[pl.Series] = []
     lines = 0

@@ -18,12 +18,14 @@ from rating.catalog import CompiledCatalog, compile_catalog
 SUBSCRIPTIONS_PER_FILE = 40
 FILES = 3
 _MONTH = "2026-11"
-_PRODUCT = """\
+_BEFORE = """\
 subscribers:
   - {email: joe@acme.example, name: Joe}
 sources:
   - {id: api, name: API}
 products:
+"""
+_PRODUCT = """\
   - id: plan
     name: Plan
     version: 1.0.0
@@ -44,7 +46,17 @@ products:
       - id: users
         meter: {aggregation: unique, element: user}
         price: {model: per_unit, unit_price: "2"}
+    notification_threshold: "0.5"
+    provider_notification_addresses: [provider@acme.example]
+    quotas:
+      - {name: requests, limit: "60", window: week, on_exceed: overage, notify_at: ["0.5", "0.8"]}
+      - {name: users, meter: {aggregation: unique, element: user}, limit: "20", on_exceed: overage}
 """
+# Which events this blocks depends on their order.
+_CAP = """\
+      - {name: tokens, meter: {aggregation: sum, element: tokens}, limit: "1500.5", window: day, on_exceed: block}
+"""
+_CAPPED = _PRODUCT.replace("id: plan", "id: capped") + _CAP
 
 
 @dataclass(frozen=True)
@@ -58,11 +70,13 @@ class World:
         return compile_catalog(load_catalog(self.catalog))
 
 
-def make_world(folder: Path, events_per_file: int, files: int = FILES, seed: int = 5, month: str = _MONTH) -> World:
-    """`month` is when all subscriptions begin and the events take place."""
+def make_world(
+    folder: Path, events_per_file: int, files: int = FILES, seed: int = 5, month: str = _MONTH, *, caps: bool = True
+) -> World:
+    """`month` is when all subscriptions begin and the events take place; `caps`: a quota blocks some of them."""
     catalog = folder / "catalog"
     catalog.mkdir(parents=True)
-    (catalog / "plan.yaml").write_text(_PRODUCT + _subscriptions(files, month))
+    (catalog / "plan.yaml").write_text(_BEFORE + _PRODUCT + _CAPPED + _subscriptions(files, month, caps))
     paths = []
     for number in range(files):
         path = folder / f"events-{number}.ndjson"
@@ -71,12 +85,13 @@ def make_world(folder: Path, events_per_file: int, files: int = FILES, seed: int
     return World(catalog, tuple(paths))
 
 
-def _subscriptions(files: int, month: str) -> str:
+def _subscriptions(files: int, month: str, caps: bool) -> str:
     start = f'"{month}-01T00:00:00Z"'
+    products = [f"{'capped' if caps and number % 4 == 0 else 'plan'}@1.0.0" for number in range(SUBSCRIPTIONS_PER_FILE)]
     rows = [
-        f"  - {{id: sub-{file}-{number}, product: plan@1.0.0, subscriber: joe@acme.example, start: {start}}}"
+        f"  - {{id: sub-{file}-{number}, product: {product}, subscriber: joe@acme.example, start: {start}}}"
         for file in range(files)
-        for number in range(SUBSCRIPTIONS_PER_FILE)
+        for number, product in enumerate(products)
     ]
     return "subscriptions:\n" + "\n".join(rows) + "\n"
 
@@ -121,6 +136,7 @@ def ledger_rows(ledger: Path) -> dict[str, pl.DataFrame]:
     return {
         "events": read_table(ledger, "events").sort("partition", "offset"),
         "line_items": read_table(ledger, "line_items").sort("partition", "offset", "line_id"),
+        "notifications": read_table(ledger, "notifications").sort("partition", "offset", "notification_id"),
     }
 
 
@@ -132,6 +148,8 @@ def assert_same_ledger(ledger: Path, undisturbed: Path) -> None:
         assert rows[table].equals(expected), table
     assert not rows["events"].select(pl.struct("partition", "offset").is_duplicated().any()).item()
     assert not rows["line_items"]["line_id"].is_duplicated().any()
+    assert not rows["notifications"]["notification_id"].is_duplicated().any()
+    assert read_table(ledger, "commits")["notifications"].sum() == rows["notifications"].height
     assert_conserved(ledger, rows["events"].height, rows["line_items"].height)
 
 

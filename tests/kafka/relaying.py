@@ -162,20 +162,25 @@ def rows_in_order(ledger: Path, table: str) -> pl.DataFrame:
 
 
 def assert_relayed(settings: Settings, ledger: Path, world: World | None = None) -> None:
-    """Every line item and every rejected record once, as the ledger has it, those of a key in the ledger's order."""
+    """Every line item, notification and rejected record once, as the ledger has it, those of a key in its order."""
+    _assert_table_relayed(settings, ledger, "line_items", "rated.line-items")
+    _assert_table_relayed(settings, ledger, "notifications", "notifications")
+    assert_rejected_relayed(settings, ledger, world)
+
+
+def _assert_table_relayed(settings: Settings, ledger: Path, table: str, topic: str) -> None:
     wanted: dict[str, list[dict]] = defaultdict(list)
-    for row in rows_in_order(ledger, "line_items").iter_rows(named=True):
+    for row in rows_in_order(ledger, table).iter_rows(named=True):
         wanted[row["subscription_id"]].append({name: plain(value) for name, value in row.items()})
     found: dict[str, list[dict]] = defaultdict(list)
     partitions: dict[str, set[int]] = defaultdict(set)
-    for message in committed(settings, "rated.line-items"):
+    for message in committed(settings, topic):
         found[message.key().decode()].append(json.loads(message.value()))
         partitions[message.key().decode()].add(message.partition())
     assert sum(map(len, found.values())) == sum(map(len, wanted.values())), _sent_twice(settings)
-    for key, lines in wanted.items():
-        assert found[key] == lines, key
+    for key, messages in wanted.items():
+        assert found[key] == messages, key
         assert len(partitions[key]) == 1, f"{key} is in several partitions"
-    assert_rejected_relayed(settings, ledger, world)
 
 
 def _sent_twice(settings: Settings) -> str:

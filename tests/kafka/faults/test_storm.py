@@ -30,7 +30,7 @@ _FURTHEST = 600
 def test_each_event_is_rated_once(broker, topic_prefix, tmp_path, seed, soak):
     rng = random.Random(seed)
     number = 6_000 if soak else 800
-    world = make_world(tmp_path / "world", 0, PARTITIONS, seed, MONTH)
+    world = make_world(tmp_path / "world", 0, PARTITIONS, seed, MONTH, caps=False)
     settings = settings_of_faults(broker, topic_prefix, PARTITIONS)
     make_topics(settings, world.catalog)
     began = lately()
