@@ -1,0 +1,163 @@
+"""Templates made ready: parsed, checked, tried with samples, and rendered within bounds.
+
+Owns jinja2's environments and every bound. Does not own: which wording is chosen (`notification_templates`), or what a
+template may say (`language`). The rule: what `compiled` gives out has passed every check, so only what nobody thought
+of can still fail, and that is a `RenderError`, never a hang.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jinja2 import BaseLoader, DictLoader, StrictUndefined, Template, TemplateError, TemplateSyntaxError, nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from dataflows.templating.filters import FILTERS, one_line, written
+from dataflows.templating.language import BLOCKS, FOOTER, LAYOUT, Checker, Fault, Part
+from dataflows.templating.values import Parties, least_known, values_of
+from schemas.notification_samples import SAMPLE_CATALOG, SAMPLES
+from schemas.notification_variables import COMMON, KINDS, VARIABLES, Variable
+from schemas.products import NotificationKind
+
+LONGEST_TEMPLATE = 64 * 1024
+LONGEST_OUTPUT = 2_000_000
+LONGEST_SUBJECT = 250
+_MOST_KEPT = 10_000
+
+# What stands for the layout and the footer where a template is checked without a deployment.
+BARE = {LAYOUT: "".join(f"{{% block {name} %}}{{% endblock %}}" for name in BLOCKS), FOOTER: ""}
+
+_LINE_ENDS = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]")
+
+
+class RenderError(Exception):
+    """A template cannot be rendered; the message says why in one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A template that may be rendered."""
+
+    part: Part
+    template: Template
+
+    def render(self, values: Mapping[str, Any]) -> str:
+        """The text for these values; a subject is one line. Raises `RenderError`."""
+        pieces: list[str] = []
+        length = 0
+        try:
+            for piece in self.template.generate(values):
+                pieces.append(piece)
+                length += len(piece)
+                if length > LONGEST_OUTPUT:
+                    raise RenderError(f"it gives more than {LONGEST_OUTPUT} characters")
+        except (TemplateError, ArithmeticError, TypeError, ValueError, LookupError, AttributeError) as error:
+            raise RenderError(f"it fails: {error}") from error
+        return _subject("".join(pieces)) if self.part == "subject" else "".join(pieces)
+
+
+def _subject(text: str) -> str:
+    line = text.strip()
+    if not line:
+        raise RenderError("it gives an empty subject")
+    if _LINE_ENDS.search(line):
+        raise RenderError("a subject is one line, and it gives several")
+    return line if len(line) <= LONGEST_SUBJECT else f"{line[: LONGEST_SUBJECT - 3]}..."
+
+
+@dataclass(slots=True)
+class Engine:
+    """Makes templates ready that share a layout and a footer (by their names, as text)."""
+
+    shared: Mapping[str, str] = field(default_factory=lambda: BARE)
+    _environments: dict[Part, ImmutableSandboxedEnvironment] = field(default_factory=dict)
+    _made: dict[tuple[NotificationKind, Part, str], Compiled | tuple[Fault, ...]] = field(default_factory=dict)
+
+    def made(self, kind: NotificationKind, part: Part, source: str) -> Compiled | tuple[Fault, ...]:
+        """The template, or everything that is wrong with it; each text is looked at once."""
+        key = (kind, part, source)
+        made = self._made.get(key)
+        if made is None:
+            if len(self._made) >= _MOST_KEPT:
+                self._made.clear()
+            made = self._made[key] = self._make(kind, part, source)
+        return made
+
+    def shared_faults(self, name: str) -> tuple[Fault, ...]:
+        """What is wrong with the layout or the footer itself."""
+        source, part = self.shared[name], _PART_OF[name]
+        faults = self._faults(source, part, COMMON, shared=True)
+        if name == LAYOUT and not faults:
+            there = {block.name for block in self._environment(part).parse(source).find_all(nodes.Block)}
+            faults = tuple(Fault(f"it has no block '{block}'") for block in BLOCKS if block not in there)
+        return faults or self._trial(KINDS[0], part, source)
+
+    def _make(self, kind: NotificationKind, part: Part, source: str) -> Compiled | tuple[Fault, ...]:
+        faults = self._faults(source, part, VARIABLES[kind])
+        faults = faults or self._trial(kind, part, source)
+        return faults or Compiled(part, self._environment(part).from_string(source))
+
+    def _faults(
+        self, source: str, part: Part, variables: Sequence[Variable], shared: bool = False
+    ) -> tuple[Fault, ...]:
+        if len(source) > LONGEST_TEMPLATE:
+            return (Fault(f"it has {len(source)} characters; at most {LONGEST_TEMPLATE} are allowed"),)
+        environment = self._environment(part)
+        return _told(lambda: tuple(Checker(part, shared).check(environment.parse(source), variables)))
+
+    def _trial(self, kind: NotificationKind, part: Part, source: str) -> tuple[Fault, ...]:
+        """What goes wrong with the kind's sample, whole and with as little in it as there can be."""
+
+        def trial() -> tuple[Fault, ...]:
+            compiled = Compiled(part, self._environment(part).from_string(source))
+            whole = values_of(kind, SAMPLES[kind], Parties.of(SAMPLE_CATALOG, None)).values
+            for values in (whole, least_known(kind, whole)):
+                compiled.render(values)
+            return ()
+
+        return _told(trial)
+
+    def _environment(self, part: Part) -> ImmutableSandboxedEnvironment:
+        if part not in self._environments:
+            self._environments[part] = _environment(part, DictLoader(self.shared))
+        return self._environments[part]
+
+
+_PART_OF: Mapping[str, Part] = {LAYOUT: "html", FOOTER: "text"}
+
+
+def _told(look: Callable[[], tuple[Fault, ...]]) -> tuple[Fault, ...]:
+    """What a look at a template found, or what it stumbled over."""
+    try:
+        return look()
+    except TemplateSyntaxError as error:
+        return (Fault(_sentence(error.message or "it cannot be read"), error.lineno),)
+    except RenderError as error:
+        return (Fault(str(error)),)
+    except (RecursionError, MemoryError, SyntaxError):
+        return (Fault("it is nested too deeply"),)
+    except (ValueError, OverflowError) as error:
+        # Of the lexer: a number of thousands of digits, say.
+        return (Fault(f"it cannot be read: {error}"),)
+
+
+def _sentence(message: str) -> str:
+    return message[:1].lower() + message[1:].removesuffix(".")
+
+
+def _environment(part: Part, loader: BaseLoader) -> ImmutableSandboxedEnvironment:
+    """Jinja2 with our filters and nothing else: no globals, no tests but `none`, no files."""
+    environment = ImmutableSandboxedEnvironment(
+        autoescape=part == "html",
+        undefined=StrictUndefined,
+        finalize=one_line if part == "subject" else written,
+        loader=loader,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        cache_size=8,
+    )
+    environment.globals.clear()
+    environment.filters = {name: one.run for name, one in FILTERS.items()}
+    environment.tests = {"none": environment.tests["none"]}
+    return environment
