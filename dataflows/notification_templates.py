@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dataflows.errors import RatemillError
-from dataflows.templating.engine import Compiled, Engine, RenderError
+from dataflows.templating.engine import Compiled, Engine, Made, RenderError
 from dataflows.templating.language import Fault, Part
 from dataflows.templating.messages import from_message
 from dataflows.templating.sources import PARTS, SHARED, Sources, TemplateErrors, file_name, read_templates
@@ -54,14 +54,19 @@ class Templates:
         A product's wording that cannot be used is not refused here, as a running flow may meet it: see `Rendered`.
         """
         own = Engine(_shared(built_in))
-        theirs = Engine({**own.shared, **_shared(deployed)}) if deployed is not None else own
         ready = _all_made(own, built_in)
         missing = [file_name(*slot) for slot in _slots() if slot not in ready]
         assert not missing, f"no template is built in for {', '.join(missing)}"
-        # With a layout of the deployment, the built-in wording appears in it, too.
-        in_their_layout = _all_made(theirs, replace(built_in, files=_without_shared(built_in)))
-        chosen = {**in_their_layout, **_all_made(theirs, deployed)} if deployed is not None else ready
-        return cls(ready, chosen, theirs, Parties.of(catalog, logo_url))
+        parties = Parties.of(catalog, logo_url)
+        if deployed is None:
+            return cls(ready, ready, own, parties)
+        theirs = Engine({**own.shared, **_shared(deployed)})
+        chosen = _all_made(theirs, deployed)
+        if theirs.shared == own.shared:
+            return cls(ready, {**ready, **chosen}, theirs, parties)
+        # In a layout of the deployment the built-in wording appears, too.
+        rest = {name: text for name, text in built_in.files.items() if name not in SHARED}
+        return cls(ready, {**_all_made(theirs, replace(built_in, files=rest)), **chosen}, theirs, parties)
 
     def with_catalog(self, catalog: Catalog) -> "Templates":
         """The same templates with the parties and the products' wordings of another catalog."""
@@ -91,7 +96,7 @@ class Templates:
                 faults.append(f"{name}: {_sentence(made[0])}; another wording stands instead")
         return self.built_in[slot].render(values)
 
-    def _choices(self, slot: _Slot, product: Product | None) -> Iterator[tuple[str, Compiled | tuple[Fault, ...]]]:
+    def _choices(self, slot: _Slot, product: Product | None) -> Iterator[tuple[str, Made]]:
         """The templates to try before the built-in one, best first, with what a person calls them."""
         kind, part = slot
         own = product.emails.get(kind) if product is not None else None
@@ -117,7 +122,7 @@ def _stated(email: EmailTemplate) -> list[tuple[Part, str]]:
     return [(part, stated) for part in PARTS if (stated := getattr(email, part)) is not None]
 
 
-def _faults(made: Compiled | tuple[Fault, ...]) -> tuple[Fault, ...]:
+def _faults(made: Made) -> tuple[Fault, ...]:
     return () if isinstance(made, Compiled) else made
 
 
@@ -131,12 +136,8 @@ def _slots() -> Iterator[_Slot]:
         yield from ((kind, part) for part in PARTS)
 
 
-def _shared(sources: Sources | None) -> dict[str, str]:
-    return {} if sources is None else {name: text for name, text in sources.files.items() if name in SHARED}
-
-
-def _without_shared(sources: Sources) -> dict[str, str]:
-    return {name: text for name, text in sources.files.items() if name not in SHARED}
+def _shared(sources: Sources) -> dict[str, str]:
+    return {name: text for name, text in sources.files.items() if name in SHARED}
 
 
 def _all_made(engine: Engine, sources: Sources) -> dict[_Slot, Compiled]:

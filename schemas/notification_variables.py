@@ -113,7 +113,7 @@ _INVOICE = (
     _detail("period_start", "moment", "when the settled period began"),
     _detail("period_end", "moment", "when it ended, excluded", optional=True),
     _detail("due_at", "moment", "when it is to be paid", optional=True),
-    Variable("lines", "list", "its lines, the first 100 of them", "details", optional=True, members=_INVOICE_LINE),
+    Variable("lines", "list", "its lines, the first 100 of them", "details", members=_INVOICE_LINE),
     Variable("lines_left_out", "count", "how many lines it has besides those", "computed"),
 )
 

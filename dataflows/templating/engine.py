@@ -8,9 +8,10 @@ of can still fail, and that is a `RenderError`, never a hang.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
-from jinja2 import BaseLoader, DictLoader, StrictUndefined, Template, TemplateError, TemplateSyntaxError, nodes
+from jinja2 import BaseLoader, DictLoader, StrictUndefined, Template, TemplateError, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from dataflows.templating.filters import FILTERS, one_line, written
@@ -66,15 +67,19 @@ def _subject(text: str) -> str:
     return line if len(line) <= LONGEST_SUBJECT else f"{line[: LONGEST_SUBJECT - 3]}..."
 
 
+# A template, or everything that is wrong with it.
+Made = Compiled | tuple[Fault, ...]
+
+
 @dataclass(slots=True)
 class Engine:
     """Makes templates ready that share a layout and a footer (by their names, as text)."""
 
     shared: Mapping[str, str] = field(default_factory=lambda: BARE)
     _environments: dict[Part, ImmutableSandboxedEnvironment] = field(default_factory=dict)
-    _made: dict[tuple[NotificationKind, Part, str], Compiled | tuple[Fault, ...]] = field(default_factory=dict)
+    _made: dict[tuple[NotificationKind, Part, str], Made] = field(default_factory=dict)
 
-    def made(self, kind: NotificationKind, part: Part, source: str) -> Compiled | tuple[Fault, ...]:
+    def made(self, kind: NotificationKind, part: Part, source: str) -> Made:
         """The template, or everything that is wrong with it; each text is looked at once."""
         key = (kind, part, source)
         made = self._made.get(key)
@@ -87,36 +92,28 @@ class Engine:
     def shared_faults(self, name: str) -> tuple[Fault, ...]:
         """What is wrong with the layout or the footer itself."""
         source, part = self.shared[name], _PART_OF[name]
-        faults = self._faults(source, part, COMMON, shared=True)
-        if name == LAYOUT and not faults:
-            there = {block.name for block in self._environment(part).parse(source).find_all(nodes.Block)}
-            faults = tuple(Fault(f"it has no block '{block}'") for block in BLOCKS if block not in there)
-        return faults or self._trial(KINDS[0], part, source)
+        made = _told(lambda: self._checked(KINDS[0], part, source, COMMON, shared=True))
+        if name != LAYOUT or not isinstance(made, Compiled):
+            return () if isinstance(made, Compiled) else made
+        return tuple(Fault(f"it has no block '{block}'") for block in BLOCKS if block not in made.template.blocks)
 
-    def _make(self, kind: NotificationKind, part: Part, source: str) -> Compiled | tuple[Fault, ...]:
-        faults = self._faults(source, part, VARIABLES[kind])
-        faults = faults or self._trial(kind, part, source)
-        return faults or Compiled(part, self._environment(part).from_string(source))
+    def _make(self, kind: NotificationKind, part: Part, source: str) -> Made:
+        return _told(lambda: self._checked(kind, part, source, VARIABLES[kind]))
 
-    def _faults(
-        self, source: str, part: Part, variables: Sequence[Variable], shared: bool = False
-    ) -> tuple[Fault, ...]:
+    def _checked(
+        self, kind: NotificationKind, part: Part, source: str, variables: Sequence[Variable], shared: bool = False
+    ) -> Made:
+        """The template once it is looked through, and tried with the kind's samples."""
         if len(source) > LONGEST_TEMPLATE:
             return (Fault(f"it has {len(source)} characters; at most {LONGEST_TEMPLATE} are allowed"),)
         environment = self._environment(part)
-        return _told(lambda: tuple(Checker(part, shared).check(environment.parse(source), variables)))
-
-    def _trial(self, kind: NotificationKind, part: Part, source: str) -> tuple[Fault, ...]:
-        """What goes wrong with the kind's sample, whole and with as little in it as there can be."""
-
-        def trial() -> tuple[Fault, ...]:
-            compiled = Compiled(part, self._environment(part).from_string(source))
-            whole = values_of(kind, SAMPLES[kind], Parties.of(SAMPLE_CATALOG, None)).values
-            for values in (whole, least_known(kind, whole)):
-                compiled.render(values)
-            return ()
-
-        return _told(trial)
+        tree = environment.parse(source)
+        if faults := Checker(part, shared).check(tree, variables):
+            return tuple(faults)
+        compiled = Compiled(part, environment.from_string(tree))
+        for values in _samples(kind):
+            compiled.render(values)
+        return compiled
 
     def _environment(self, part: Part) -> ImmutableSandboxedEnvironment:
         if part not in self._environments:
@@ -127,7 +124,7 @@ class Engine:
 _PART_OF: Mapping[str, Part] = {LAYOUT: "html", FOOTER: "text"}
 
 
-def _told(look: Callable[[], tuple[Fault, ...]]) -> tuple[Fault, ...]:
+def _told(look: Callable[[], Made]) -> Made:
     """What a look at a template found, or what it stumbled over."""
     try:
         return look()
@@ -140,6 +137,13 @@ def _told(look: Callable[[], tuple[Fault, ...]]) -> tuple[Fault, ...]:
     except (ValueError, OverflowError) as error:
         # Of the lexer: a number of thousands of digits, say.
         return (Fault(f"it cannot be read: {error}"),)
+
+
+@cache
+def _samples(kind: NotificationKind) -> tuple[Mapping[str, Any], ...]:
+    """The values of the kind's sample, whole and with as little in them as there can be."""
+    whole = values_of(kind, SAMPLES[kind], Parties.of(SAMPLE_CATALOG, None)).values
+    return whole, least_known(kind, whole)
 
 
 def _sentence(message: str) -> str:

@@ -61,7 +61,9 @@ class Checker:
         return sorted(set(self.faults), key=lambda fault: (fault.line, fault.message))
 
     def _tell(self, message: str, node: nodes.Node) -> None:
-        self.faults.append(Fault(message, node.lineno))
+        # The parser gives some nodes no line; those in them have one.
+        line = next((one.lineno for one in (node, *node.find_all(nodes.Node)) if one.lineno), 0)
+        self.faults.append(Fault(message, line))
 
     def _extending(self, tree: nodes.Template) -> None:
         for node in tree.body[1:]:
@@ -250,7 +252,7 @@ _WORDS = {
     "CallBlock": "call",
     "FilterBlock": "filter",
     "FromImport": "from",
-    "ScopedEvalContextModifier": "autoescape",
+    "Scope": "autoescape",
 }
 _EXPRESSIONS = {
     "Call": "a call",
