@@ -15,7 +15,7 @@ from jinja2 import BaseLoader, DictLoader, StrictUndefined, Template, TemplateEr
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from dataflows.templating.filters import FILTERS, one_line, written
-from dataflows.templating.language import BLOCKS, FOOTER, LAYOUT, Checker, Fault, Part
+from dataflows.templating.language import BLOCKS, FOOTER, LAYOUT, UNPRINTABLE, Checker, Fault, Part
 from dataflows.templating.values import Parties, least_known, values_of
 from schemas.notification_samples import SAMPLE_CATALOG, SAMPLES
 from schemas.notification_variables import COMMON, KINDS, VARIABLES, Variable
@@ -106,13 +106,19 @@ class Engine:
         """The template once it is looked through, and tried with the kind's samples."""
         if len(source) > LONGEST_TEMPLATE:
             return (Fault(f"it has {len(source)} characters; at most {LONGEST_TEMPLATE} are allowed"),)
+        if found := UNPRINTABLE.search(source):
+            return (Fault("it holds a control character", source.count("\n", 0, found.start()) + 1),)
         environment = self._environment(part)
         tree = environment.parse(source)
         if faults := Checker(part, shared).check(tree, variables):
             return tuple(faults)
         compiled = Compiled(part, environment.from_string(tree))
-        for values in _samples(kind):
-            compiled.render(values)
+        whole, least = _samples(kind)
+        compiled.render(whole)
+        try:
+            compiled.render(least)
+        except RenderError as error:
+            return (Fault(f"with everything null that may be, {error}"),)
         return compiled
 
     def _environment(self, part: Part) -> ImmutableSandboxedEnvironment:

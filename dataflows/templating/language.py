@@ -5,13 +5,16 @@ outside is let through, and every name, part and filter is known with its type, 
 something for every notification of its kind.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Literal
 
 from jinja2 import nodes
 
 from dataflows.templating.filters import FILTERS
+from schemas.fields import read_decimal
 from schemas.notification_variables import Variable, VariableType
 from schemas.problems import suggestion
 
@@ -19,10 +22,13 @@ Part = Literal["subject", "text", "html"]
 
 LAYOUT = "layout.html"
 FOOTER = "footer.txt"
+# What no mail can hold, among it halves of characters.
+UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 BLOCKS = ("content", "footer")
 
 _FAMILIES = {"quantity": "number", "amount": "number", "count": "number"}
 _FOR_ONE_LIST = "a loop in a loop is not possible here"
+_MIXED = Variable("this value of one type or another", "record", "")
 _LOOP = Variable(
     "loop",
     "record",
@@ -127,10 +133,8 @@ class Checker:
         if isinstance(node, nodes.TemplateData):
             return
         found = self._type(node, names)
-        if found is not None and found.type in ("record", "list"):
-            example = (
-                f"; write {found.name}.{found.members[0].name}" if found.members and found.type == "record" else ""
-            )
+        if found is not None and found is not _MIXED and found.type in ("record", "list"):
+            example = f"; write {found.name}.{found.members[0].name}" if found.type == "record" else ""
             self._tell(f"'{found.name}' cannot be shown as a whole{example}", node)
 
     def _type(self, node: nodes.Node | None, names: Mapping[str, Variable]) -> Variable | None:
@@ -153,9 +157,11 @@ class Checker:
             case nodes.Not():
                 self._type(node.node, names)
                 return _like("flag")
-            case nodes.CondExpr():
+            case nodes.CondExpr(expr2=None):
+                self._tell("an if within {{ }} needs an else", node)
+            case nodes.CondExpr(expr2=nodes.Expr() as other):
                 self._type(node.test, names)
-                return self._either(node.expr1, node.expr2 or node.expr1, names)
+                return self._either(node.expr1, other, names)
             case nodes.Test(name="none", args=[]):
                 self._type(node.node, names)
                 return _like("flag")
@@ -192,17 +198,18 @@ class Checker:
                 return _like("flag")
             case int():
                 return _like("count")
-            case str():
+            case str(text) if not UNPRINTABLE.search(text):
                 return _like("text")
+            case str():
+                self._tell("this text holds a control character", node)
+                return None
             case _:
                 self._tell(f'{node.value} loses digits; write "{node.value}"|decimal', node)
                 return None
 
     def _either(self, left: nodes.Node, right: nodes.Node, names: Mapping[str, Variable]) -> Variable | None:
         found, other = self._type(left, names), self._type(right, names)
-        if found is None or other is None or _family(found) == _family(other):
-            return found or other
-        return Variable("a choice between unlike values", "record", "")
+        return _choice(found, other)
 
     def _filtered(self, node: nodes.Filter, names: Mapping[str, Variable]) -> Variable | None:
         given = self._type(node.node, names)
@@ -214,10 +221,13 @@ class Checker:
             self._tell(f"the filter '{node.name}' takes {'one value' if known.argument else 'nothing'} besides", node)
         elif known.needs_argument and not node.args:
             self._tell(f"the filter '{node.name}' needs a value", node)
-        for argument in node.args:
-            self._fits(self._type(argument, names), known.argument, node)
+        if node.name == "decimal" and not _is_decimal(node.node):
+            self._tell("the filter 'decimal' takes a decimal as it is written, such as \"0.8\"|decimal", node)
+        arguments = [self._type(argument, names) for argument in node.args]
+        for argument in arguments:
+            self._fits(argument, known.argument, node)
         self._fits(given, known.takes, node)
-        return given if known.gives is None else _like(known.gives)
+        return _like(known.gives) if known.gives is not None else _choice(given, *arguments[:1] or [None])
 
     def _fits(self, given: Variable | None, wanted: Sequence[str], node: nodes.Filter) -> None:
         if given is not None and wanted and given.type not in wanted:
@@ -236,6 +246,20 @@ class Checker:
 
 def _like(kind: VariableType) -> Variable:
     return Variable(f"this {'decimal' if kind == 'quantity' else kind}", kind, "")
+
+
+def _choice(one: Variable | None, other: Variable | None) -> Variable | None:
+    """What may be either of two: of their type, or when these differ, of none that a filter takes."""
+    if one is None or other is None or _family(one) == _family(other):
+        return one or other
+    return next((whole for whole in (one, other) if whole.type in ("record", "list")), _MIXED)
+
+
+def _is_decimal(node: nodes.Node | None) -> bool:
+    try:
+        return isinstance(node, nodes.Const) and isinstance(read_decimal(node.value), Decimal)
+    except ValueError:
+        return False
 
 
 def _family(one: Variable) -> str:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from dataflows.templating.language import UNPRINTABLE
 from schemas.catalog import Catalog, Organization, Product
 from schemas.decimals import LEDGER_PRECISION, QUANTITY_SCALE, format_scaled, scaled
 from schemas.fields import describe, read_decimal
@@ -24,7 +25,6 @@ from schemas.products import NotificationKind
 LONGEST_VALUE = 2_000
 MOST_LINES = 100
 
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 _WEB = re.compile(r"https?://[^\s]+", re.IGNORECASE)
 _SECURE = re.compile(r"https://[^\s]+", re.IGNORECASE)
 _details = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
@@ -171,7 +171,7 @@ def _text(text: str | None) -> str | None:
     if text is None:
         return None
     shortened = text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
-    return _UNPRINTABLE.sub("", shortened)
+    return UNPRINTABLE.sub("", shortened.replace("\r", ""))
 
 
 def _organization(name: str | None, parties: Parties) -> dict[str, str | None]:

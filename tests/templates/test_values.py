@@ -109,3 +109,5 @@ def test_the_sample_of_a_kind_has_all_of_its_variables_and_the_table_fits_the_le
     assert used == own
     names = [one.name for one in VARIABLES[kind]]
     assert len(names) == len(set(names))
+    # A part that is called like something of a dict's own would never be found.
+    assert {part.name for one in VARIABLES[kind] for part in one.members}.isdisjoint(dir(dict))

@@ -1,5 +1,7 @@
 """What the tests of templates share: a catalog with parties to be careful with, folders, and rendering."""
 
+from functools import cache
+
 from dataflows.notification_templates import Sources, Templates, read_templates
 from ops.template_files import built_in_templates
 from schemas.catalog import EmailTemplate
@@ -24,7 +26,14 @@ def folder_of(folder, **files):
     return read_templates(folder)
 
 
+@cache
+def _built_in():
+    return Templates.load(built_in_templates(), None, SAMPLE_CATALOG)
+
+
 def templates(deployed=None, catalog=SAMPLE_CATALOG, logo_url=None):
+    if deployed is None and logo_url is None:
+        return _built_in().with_catalog(catalog)
     return Templates.load(built_in_templates(), deployed, catalog, logo_url)
 
 
