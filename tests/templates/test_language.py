@@ -162,8 +162,8 @@ def test_a_loop_knows_where_it_is():
 
 
 PIECES = (
-    "{{ }} {% %} if elif else endif for in endfor | quantity amount( default( 'a' ) == > 1 0.5 [ ] not and or is none . "
-    "extends 'layout.html' include 'footer.txt' block content endblock set raw {# #} - ~ * <p> , range total lines line "
+    "{{ }} {% %} if elif else endif for in endfor | quantity amount( default( 'a' ) == > 1 [ ] not and or is none . "
+    "extends 'layout.html' include 'footer.txt' block content endblock set {# #} - ~ * <p> , range total lines line "
     "loop.index line.amount organization.name currency synthetic \n"
 ).split(" ")
 

@@ -132,6 +132,7 @@ NINES = "9" * 32
         ("{{ limit }}", "1E+3", "1,000"),
         ("{{ limit }}", "-1234.50", "-1,234.5"),
         ("{{ remaining }}", f"{NINES}.999999", f"{int(NINES) - 10_250:,}.499999"),
+        ("{{ remaining }}", "5", "0"),
         ("{{ limit|percent }}", "0.123456", "12.3456 %"),
         (f"{{% if limit > '{NINES}.999998'|decimal %}}more{{% endif %}}", f"{NINES}.999999", "more"),
     ],
