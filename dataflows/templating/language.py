@@ -60,8 +60,7 @@ class Checker:
     def check(self, tree: nodes.Template, variables: Sequence[Variable]) -> list[Fault]:
         """Every fault, in the order of the lines."""
         names = {one.name: one for one in variables}
-        if isinstance(tree.body[0] if tree.body else None, nodes.Extends):
-            self._extending(tree)
+        self._extending(tree)
         for node in tree.body:
             self._statement(node, names, top=True)
         return sorted(set(self.faults), key=lambda fault: (fault.line, fault.message))
@@ -72,12 +71,14 @@ class Checker:
         self.faults.append(Fault(message, line))
 
     def _extending(self, tree: nodes.Template) -> None:
-        for node in tree.body[1:]:
+        """Beside `extends` there are only blocks: anything else would be lost, or stand before the whole document."""
+        extends = next((node for node in tree.body if isinstance(node, nodes.Extends)), None)
+        for node in tree.body if extends is not None else ():
             blank = isinstance(node, nodes.Output) and all(
                 isinstance(part, nodes.TemplateData) and part.data.isspace() for part in node.nodes
             )
-            if not blank and not isinstance(node, nodes.Block):
-                self._tell("this stands outside of a block, so it would never be shown", node)
+            if node is not extends and not blank and not isinstance(node, nodes.Block):
+                self._tell("this stands outside of a block; beside 'extends' there are only blocks", node)
 
     def _statement(self, node: nodes.Node, names: Mapping[str, Variable], top: bool = False) -> None:
         match node:
@@ -107,7 +108,7 @@ class Checker:
             case nodes.Block():
                 return f"a block is {' or '.join(BLOCKS)}, stands in HTML and in no condition, loop or other block"
             case nodes.Extends() | nodes.Include():
-                return f"only HTML extends '{LAYOUT}', first of all, and only text includes '{FOOTER}'"
+                return f"only HTML extends '{LAYOUT}', and only text includes '{FOOTER}'"
             case _:
                 word = _WORDS.get(type(node).__name__, type(node).__name__.lower())
                 return f"'{word}' is not possible here; there are if, for, block, extends and include"

@@ -53,9 +53,9 @@ REFUSED = [
     ("{% macro m() %}{% endmacro %}", 1, "'macro' is not possible here; there are if, for, block, extends and include"),
     ("\n{% import 'layout.html' as x %}", 2, "'import' is not possible here; there are if, for, block, extends"),
     ("{% autoescape false %}{% endautoescape %}", 1, "'autoescape' is not possible here"),
-    ("{% include 'quota_reached.txt' %}", 1, "only HTML extends 'layout.html', first of all, and only text includes"),
-    ("{% include '/etc/passwd' %}", 1, "only HTML extends 'layout.html', first of all, and only text includes"),
-    ("{% extends 'layout.html' %}", 1, "only HTML extends 'layout.html', first of all, and only text includes"),
+    ("{% include 'quota_reached.txt' %}", 1, "only HTML extends 'layout.html', and only text includes 'footer.txt'"),
+    ("{% include '/etc/passwd' %}", 1, "only HTML extends 'layout.html', and only text includes 'footer.txt'"),
+    ("{% extends 'layout.html' %}", 1, "only HTML extends 'layout.html', and only text includes 'footer.txt'"),
     ("{% block content %}{% endblock %}", 1, "a block is content or footer, stands in HTML and in no condition"),
     ("a\n{% if limit %}\nb", 3, "unexpected end of template"),
     ("a\n{{ limit", 2, "unexpected end of template"),
@@ -106,7 +106,11 @@ def test_what_a_loop_may_not_do(source, says):
 
 
 HTML = [
-    ("{% extends 'layout.html' %}\n<p>lost</p>", 2, "this stands outside of a block, so it would never be shown"),
+    ("{% extends 'layout.html' %}\n<p>lost</p>", 2, "this stands outside of a block; beside 'extends'"),
+    ("<p>\n{% extends 'layout.html' %}", 1, "this stands outside of a block; beside 'extends'"),
+    ("{% extends 'layout.html' %}\n{% extends 'layout.html' %}", 2, "this stands outside of a block; beside 'extends'"),
+    ("{% block content %}{% endblock %}{% block content %}{% endblock %}", 1, "block 'content' defined twice"),
+    ("{% if synthetic %}{% extends 'layout.html' %}{% endif %}", 1, "only HTML extends 'layout.html'"),
     ("{% extends 'layout.html' %}{% block contents %}{% endblock %}", 1, "a block is content or footer"),
     ("{% extends 'x.html' %}", 1, "only HTML extends 'layout.html'"),
     ("{% extends organization.name %}", 1, "only HTML extends 'layout.html'"),
