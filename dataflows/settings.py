@@ -49,6 +49,7 @@ def _written(values: dict[str, str], how: SerializationInfo) -> dict[str, str]:
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 LatenessHours = Annotated[int, Field(gt=0, le=_DAYS_OF_LATENESS * 24)]
+WebAddress = Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=2000)]
 TopicPrefix = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]*$", max_length=200)]
 Kafka = Annotated[
     dict[str, str], BeforeValidator(flat_settings), AfterValidator(checked_settings), PlainSerializer(_written)
@@ -103,6 +104,10 @@ class Settings(BaseModel):
         5, description="how far ahead of its publication a catalog takes effect, at least"
     )
     reinject_parked: bool = Field(True, description="send parked events again once it is known whom to charge")
+    templates: Path | None = Field(None, description="folder of the deployment's own wordings of notifications")
+    logo_url: WebAddress | None = Field(
+        None, description="address that the names of organizations' logos are joined to"
+    )
     metrics_host: str = Field("127.0.0.1", min_length=1, description="address that metrics and health listen at")
     metrics_port: int = Field(9464, ge=0, le=65_535, description="port of metrics and health; 0: none")
 

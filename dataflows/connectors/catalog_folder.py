@@ -110,6 +110,7 @@ def _load(path: Path) -> _Loaded:
             valid[name] = _adapter(name).validate_python([section.items[index] for index in kept[name]])
     loaded = _Loaded(folder, Catalog.model_construct(None, **valid), kept, invalid, [*folder.problems, *invalid])
     loaded.problems += _zone_problems(loaded)
+    loaded.problems += _email_problems(loaded)
     return loaded
 
 
@@ -135,6 +136,16 @@ def _zone_problems(loaded: _Loaded) -> list[Problem]:
             message = f"unknown time zone '{zone}'{suggestion(zone, known)}"
             found.append(_located(Problem(message, ("organizations", index, "timezone")), loaded))
     return found
+
+
+def _email_problems(loaded: _Loaded) -> list[Problem]:
+    """Templates are not the lint's: the core knows no template engine."""
+    if not any(product.emails for product in loaded.catalog.products):
+        return []
+    # Loaded for those who need it: most catalogs word no notification themselves.
+    from dataflows.notification_templates import email_problems
+
+    return [_located(problem, loaded) for problem in email_problems(loaded.catalog)]
 
 
 @cache

@@ -7,7 +7,19 @@ import pytest
 
 from tests.ops.ratemill import ROOT, event, here, inside, query, rated_world, ratemill, succeed, write_world
 
-COMMANDS = ("demo", "check", "rate", "sql", "explain", "backfill", "reinject", "topics", "produce", "settings")
+COMMANDS = (
+    "demo",
+    "check",
+    "rate",
+    "sql",
+    "explain",
+    "backfill",
+    "reinject",
+    "topics",
+    "produce",
+    "notifications",
+    "settings",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

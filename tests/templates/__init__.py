@@ -1,0 +1,1 @@
+"""Templates of notifications: their language, their choice, and the values they get."""
