@@ -9,8 +9,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from dataflows.connectors.announcements import writer_name
 from dataflows.connectors.files import InputFile, is_read_to_end
-from dataflows.connectors.ledger import writer_name
 from dataflows.errors import RatemillError, UnmendableError
 from dataflows.failures import quiet_engine
 from dataflows.key_groups import key_group_names

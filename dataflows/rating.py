@@ -18,9 +18,10 @@ from bytewax.inputs import FixedPartitionedSource
 from bytewax.operators import StatefulBatchLogic
 
 from dataflows.catalogs import Catalogs
+from dataflows.connectors.announcements import announcements, writer_name
 from dataflows.connectors.files import FileSource, InputFile, ReadingProgress
 from dataflows.connectors.kafka_source import KafkaSource
-from dataflows.connectors.ledger import LedgerSink, RatingProgress, announcements, writer_name
+from dataflows.connectors.ledger import LedgerSink, RatingProgress
 from dataflows.connectors.topic import TopicInput, resting_consumers
 from dataflows.failures import noted
 from dataflows.items import EpochEnds, Finished, Idle, Reached

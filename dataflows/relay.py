@@ -32,10 +32,12 @@ from dataflows.settings import Settings
 from dataflows.steps.messages import (
     LINE_ITEM_COLUMNS,
     NOTIFICATION_COLUMNS,
+    QUOTA_VERDICT_COLUMNS,
     REJECTED_COLUMNS,
     Message,
     line_item_messages,
     notification_messages,
+    quota_verdict_messages,
     rejected_messages,
 )
 
@@ -62,6 +64,7 @@ class Route:
 ROUTES = (
     Route("line_items", "rated.line-items", "line_items", LINE_ITEM_COLUMNS, line_item_messages),
     Route("notifications", "notifications", "notifications", NOTIFICATION_COLUMNS, notification_messages),
+    Route("quota_verdicts", "quota.verdicts", "quota_verdicts", QUOTA_VERDICT_COLUMNS, quota_verdict_messages),
     Route("events", "metering.rejected", "rejected", REJECTED_COLUMNS, rejected_messages),
 )
 

@@ -18,12 +18,13 @@ from rating.dedupe import Sightings, hash_identities, pack_positions
 from rating.fold import Folded, fold
 from rating.measures import event_columns, measure
 from rating.pairs import Batch, Pairs
-from rating.periods import FoundPeriods
+from rating.periods import FoundPeriods, Times
 from rating.prices import Index, Mask
-from rating.quotas import LetThrough, let_through
-from rating.rated import Crossings, Rated, verdicts_after
+from rating.quotas import let_through
+from rating.rated import Crossings, Rated, Standings, verdicts_after
 from rating.resolve import LaneState, resolve
 from rating.rows import Outcome
+from rating.standings import standings_of
 from rating.state import GroupState
 from rating.thresholds import Crossed
 from rating.wide import Wide
@@ -166,20 +167,34 @@ def rate(
     verdict, words = verdicts_after(
         batch.column("verdict")[share.rows], left.sentences(catalog), repeated, late, refused
     )
-    return state, Rated(batch, share.rows, verdict, words, *_of_charges(left, folded, crossed, catalog))
+    record_time = batch.column("record_time")[share.rows]
+    told = _told(left.pairs, folded, crossed, catalog), _standings(left.pairs, folded, crossed, record_time, catalog)
+    return state, Rated(batch, share.rows, verdict, words, *_of_charges(left.pairs, folded, catalog), *told)
 
 
-def _of_charges(
-    left: LetThrough, folded: Folded, crossed: Crossed | None, catalog: CompiledCatalog
-) -> tuple[Pairs, Folded, Crossings | None]:
-    """The pairs that have lines, their usage, and what any pairs have crossed."""
-    pairs, crossings = left.pairs, None
-    if crossed is not None:
-        crossings = Crossings(pairs.take(crossed.pair), folded.take(crossed.pair), crossed.threshold)
+def _of_charges(pairs: Pairs, folded: Folded, catalog: CompiledCatalog) -> tuple[Pairs, Folded]:
+    """The pairs that have lines, and their usage."""
     if not catalog.charges.has_quotas:
-        return pairs, folded, crossings
+        return pairs, folded
     rows = np.flatnonzero(~catalog.charges.is_quota[pairs.charge])
-    return pairs.take(rows), folded.take(rows), crossings
+    return pairs.take(rows), folded.take(rows)
+
+
+def _told(pairs: Pairs, folded: Folded, crossed: Crossed | None, catalog: CompiledCatalog) -> Crossings | None:
+    """What somebody is notified of."""
+    if crossed is None:
+        return None
+    notified = np.flatnonzero(catalog.thresholds.notified[crossed.threshold])
+    if not len(notified):
+        return None
+    pair = crossed.pair[notified]
+    return Crossings(pairs.take(pair), folded.take(pair), crossed.threshold[notified])
+
+
+def _standings(
+    pairs: Pairs, folded: Folded, crossed: Crossed | None, record_time: Times, catalog: CompiledCatalog
+) -> Standings | None:
+    return standings_of(pairs, folded, crossed, record_time, catalog) if catalog.charges.has_quotas else None
 
 
 def _looked_up(state: GroupState, sightings: Sightings, open_rows: Index) -> tuple[Mask, Mask]:

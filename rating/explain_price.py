@@ -36,6 +36,10 @@ def price_sentences(line: Row, charge: ExpandedCharge) -> list[str]:
             sentences += _multiplier_sentences(line, charge, price)
         case "trial":
             sentences = [_usage_sentence(line), "Usage of the trial counts apart and costs nothing."]
+        case "blocked":
+            quantity = decimal_text(line["quantity"])
+            blocked = f"A quota of the product was used up, so {quantity} of the event was blocked and costs nothing."
+            sentences = [_usage_sentence(line), blocked]
         case "tier_flat":
             sentences = _flat_sentences(line, included, price, charge)
         case "reprice":

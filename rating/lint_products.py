@@ -182,11 +182,23 @@ def _quota_problems(product: Product) -> Iterator[Problem]:
             yield Problem(f"quota '{quota.name}' is defined twice", (*path, "name"))
         names.add(quota.name)
         yield from _meter_problems(quota.meter or COUNT, (*path, "meter"))
+        yield from _uncuttable(quota, path)
         if quota.window is None:
             for charge_path, meter, price in _priced(product):
                 if meter == (quota.meter or COUNT):
                     yield from _quota_against_price(quota, path, price, charge_path)
     yield from _overage_without_room(product)
+
+
+def _uncuttable(quota: Quota, path: Path) -> Iterator[Problem]:
+    """What blocks must be able to let a part of an event through."""
+    aggregation = (quota.meter or COUNT).aggregation
+    if quota.on_exceed == "block" and aggregation not in ("count", "sum"):
+        message = (
+            f"a quota that blocks meters `count` or `sum`: of `{aggregation}` no part of an event can be let through;"
+            " write on_exceed: overage"
+        )
+        yield Problem(message, (*path, "on_exceed"))
 
 
 def _priced(product: Product) -> Iterator[tuple[Path, Meter, Price | tuple[Tier, ...]]]:

@@ -29,6 +29,14 @@ class Crossings:
 
 
 @dataclass(frozen=True, slots=True)
+class Standings:
+    """Pairs of quotas whose verdict is told anew, and their usage, in the order of the events."""
+
+    pairs: Pairs
+    folded: Folded
+
+
+@dataclass(frozen=True, slots=True)
 class Rated:
     """A share after rating: rows of a batch with their verdicts (int8), and their charges' pairs with running usage.
 
@@ -43,11 +51,12 @@ class Rated:
     pairs: Pairs
     folded: Folded | None
     crossings: Crossings | None = None
+    standings: Standings | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
         # To another process go the share's own events only.
         own = self.batch.take(self.rows), np.arange(len(self.rows))
-        return Rated, (*own, self.verdict, self.words, self.pairs, self.folded, self.crossings)
+        return Rated, (*own, self.verdict, self.words, self.pairs, self.folded, self.crossings, self.standings)
 
 
 def verdicts_after(

@@ -74,6 +74,10 @@ _REASONS: dict[Reason, tuple[str, str]] = {
         "the subscription was not active at the event's time: before its start, after its end or its cancellation",
         "Nothing, if the access should have been cut off; otherwise correct the subscription in the catalog.",
     ),
+    Reason.QUOTA: (
+        "a quota of the product was used up in the window that its time lies in",
+        "Nothing, if the access should have been cut off; otherwise raise it in the next version of the product.",
+    ),
     Reason.SOURCE_NOT_IN_PRODUCT: (
         "the subscription's product does not list the event's source",
         "Nothing, if the source is free; otherwise add it to the next version of the product.",

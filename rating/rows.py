@@ -15,13 +15,12 @@ from rating.notices import notification_rows
 from rating.pairs import Batch
 from rating.prices import Index
 from rating.rated import Rated, Words
+from rating.standings import verdict_rows
 from rating.wide import picked
-from schemas.ledger import EVENTS, LINE_ITEMS, NOTIFICATIONS, polars_schema
+from schemas.ledger import COUNTED, polars_schema
 from schemas.verdicts import Verdict
 
-_EVENT_ROWS = polars_schema(EVENTS)
-_LINE_ROWS = polars_schema(LINE_ITEMS)
-_NOTIFICATION_ROWS = polars_schema(NOTIFICATIONS)
+_ROWS = {table: polars_schema(schema) for table, schema in COUNTED.items()}
 _VERDICTS = pl.Series([None, *(verdict.label for verdict in Verdict)], dtype=pl.String)
 _TIME = pl.Datetime("us", "UTC")
 
@@ -33,15 +32,16 @@ class Outcome:
     events: pl.DataFrame
     line_items: pl.DataFrame
     notifications: pl.DataFrame
+    quota_verdicts: pl.DataFrame
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """The rows by the name of their table."""
-        return {"events": self.events, "line_items": self.line_items, "notifications": self.notifications}
+        return {table: getattr(self, table) for table in COUNTED}
 
 
 def settled_rows(batch: Batch, catalog: CompiledCatalog) -> pl.DataFrame:
     """Rows of the ledger's `events` for events that need no rating."""
-    return _event_rows(batch, catalog) if len(batch.events) else pl.DataFrame(schema=_EVENT_ROWS)
+    return _event_rows(batch, catalog) if len(batch.events) else pl.DataFrame(schema=_ROWS["events"])
 
 
 def _event_rows(batch: Batch, catalog: CompiledCatalog) -> pl.DataFrame:
@@ -99,12 +99,11 @@ def outcome(rated: Sequence[Rated], catalog: CompiledCatalog) -> Outcome:
     outcomes = [_outcome_of_batch(shares, catalog) for shares in by_batch.values()]
     if len(outcomes) == 1:
         return outcomes[0]
-    none = Outcome(*(pl.DataFrame(schema=schema) for schema in (_EVENT_ROWS, _LINE_ROWS, _NOTIFICATION_ROWS)))
-    whole = [none, *outcomes]
     return Outcome(
-        pl.concat([one.events for one in whole]),
-        pl.concat([one.line_items for one in whole]),
-        pl.concat([one.notifications for one in whole]),
+        **{
+            table: pl.concat([pl.DataFrame(schema=rows), *(one.tables()[table] for one in outcomes)])
+            for table, rows in _ROWS.items()
+        }
     )
 
 
@@ -118,7 +117,12 @@ def _outcome_of_batch(shares: Sequence[Rated], catalog: CompiledCatalog) -> Outc
     events = _event_rows(batch, catalog)
     starts = np.cumsum([0, *(len(share.rows) for share in shares)]).tolist()
     placed = list(zip(shares, starts, strict=False))
-    return Outcome(events, _lines(placed, place, events, catalog), _notifications(placed, place, events, catalog))
+    return Outcome(
+        events,
+        _lines(placed, place, events, catalog),
+        _notifications(placed, place, events, catalog),
+        _quota_verdicts(placed, place, events, catalog),
+    )
 
 
 def _lines(
@@ -126,7 +130,7 @@ def _lines(
 ) -> pl.DataFrame:
     paired = [(share, start) for share, start in shares if len(share.pairs.event)]
     if not paired:
-        return pl.DataFrame(schema=_LINE_ROWS)
+        return pl.DataFrame(schema=_ROWS["line_items"])
     event = place[np.concatenate([share.pairs.event + start for share, start in paired])]
     return line_rows([share for share, _ in paired], event, events, catalog)
 
@@ -136,9 +140,19 @@ def _notifications(
 ) -> pl.DataFrame:
     crossed = [(share.crossings, start) for share, start in shares if share.crossings is not None]
     if not crossed:
-        return pl.DataFrame(schema=_NOTIFICATION_ROWS)
+        return pl.DataFrame(schema=_ROWS["notifications"])
     event = place[np.concatenate([crossings.pairs.event + start for crossings, start in crossed])]
     return notification_rows([crossings for crossings, _ in crossed], event, events, catalog)
+
+
+def _quota_verdicts(
+    shares: Sequence[tuple[Rated, int]], place: Index, events: pl.DataFrame, catalog: CompiledCatalog
+) -> pl.DataFrame:
+    told = [(share.standings, start) for share, start in shares if share.standings is not None]
+    if not told:
+        return pl.DataFrame(schema=_ROWS["quota_verdicts"])
+    event = place[np.concatenate([standings.pairs.event + start for standings, start in told])]
+    return verdict_rows([standings for standings, _ in told], event, events, catalog)
 
 
 def _with_verdicts(batch: Batch, shares: Sequence[Rated], order: Index, place: Index) -> Batch:

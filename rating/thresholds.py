@@ -1,6 +1,7 @@
 """Thresholds: at which usage people are told, and which of them a change of usage crosses (semantics 5).
 
-Owns where thresholds lie: shares of a quota's limit and of the upper bound of each tier. The rule: a threshold is
+Owns where thresholds lie: shares of a quota's limit and of the upper bound of each tier; and, between them, the marks
+at each twentieth of a quota, at which nobody is notified but the quota's verdict is told anew. The rule: a threshold is
 crossed when `before < threshold <= after`, once per window; of a usage that may fall, `before` is the greatest so far.
 
 A subscription that overrides its product's share has thresholds of its own, which stand behind those of all charges.
@@ -23,16 +24,21 @@ from schemas.catalog import Product, Quota, Subscription
 from schemas.decimals import scaled_quantity
 
 _ALL = 10**6
+_MARKS = range(_ALL // 20, _ALL, _ALL // 20)
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """`share` of `limit`, in micros; `usage` is the least usage in micros that reaches it. `tier`: None for a quota."""
+    """`share` of `limit`, in micros; `usage` is the least usage in micros that reaches it. `tier`: None for a quota.
+
+    Nobody is notified of what is a `mark`.
+    """
 
     usage: int
     share: int
     limit: int
     tier: int | None
+    mark: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +46,15 @@ class Thresholds:
     """The thresholds of all charges: those of row i are `first[i]` up to `first[i + 1]`, by ascending usage.
 
     Rows are charges, then once more those of products whose subscriptions override the share: `moved` (int32) says by
-    how many rows, per subscription; None if there is no such subscription. `usage` are wide micros.
+    how many rows, per subscription; None if there is no such subscription. `usage` are wide micros; of those not
+    `notified` nobody is told.
     """
 
     first: Index
     usage: Wide
     entries: tuple[Threshold, ...]
     moved: npt.NDArray[np.int32] | None
+    notified: Mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +93,7 @@ def compile_thresholds(
         usage=wide.from_integers(entry.usage for entry in entries),
         entries=entries,
         moved=moved if begins else None,
+        notified=np.array([not entry.mark for entry in entries], np.bool_),
     )
 
 
@@ -102,14 +111,14 @@ def _of_tiers(row: int, share: Decimal | None, prices: PriceTable) -> Iterator[T
 
 
 def _of_quota(quota: Quota, override: Decimal | None) -> Iterator[Threshold]:
-    """The shares that the quota names, or the one that the subscription puts in their place; and always all of it."""
-    shares = quota.notify_at if override is None else (override,)
-    for share in {*map(scaled_quantity, shares), _ALL}:
-        yield _threshold(share, scaled_quantity(quota.limit), None)
+    """The shares that the quota names, or the one that the subscription puts in their place; all of it; the marks."""
+    shares = {_ALL, *map(scaled_quantity, quota.notify_at if override is None else (override,))}
+    for share in shares.union(_MARKS):
+        yield _threshold(share, scaled_quantity(quota.limit), None, share not in shares)
 
 
-def _threshold(share: int, limit: int, tier: int | None) -> Threshold:
-    return Threshold(-(-share * limit // _ALL), share, limit, tier)
+def _threshold(share: int, limit: int, tier: int | None, mark: bool = False) -> Threshold:
+    return Threshold(-(-share * limit // _ALL), share, limit, tier, mark)
 
 
 def crossings(

@@ -82,6 +82,7 @@ COMMITS = pa.schema(
         pa.field("events", pa.int64(), nullable=False),
         pa.field("line_items", pa.int64(), nullable=False),
         pa.field("notifications", pa.int64(), nullable=False),
+        pa.field("quota_verdicts", pa.int64(), nullable=False),
         *(
             pa.field(verdict, pa.int64(), nullable=False)
             for verdict in ("rated", "exempt", "trial", "blocked", "duplicate", "parked", "late", "rejected")
@@ -126,8 +127,38 @@ NOTIFICATIONS = pa.schema(
     metadata=_METADATA,
 )
 
+QUOTA_VERDICTS = pa.schema(
+    [
+        pa.field("subscription_id", _TEXT, nullable=False),
+        pa.field("quota", _TEXT, nullable=False),
+        pa.field("verdict", _TEXT, nullable=False),
+        pa.field("cause", _TEXT, nullable=False),
+        pa.field("on_exceed", _TEXT, nullable=False),
+        pa.field("limit", _QUANTITY, nullable=False),
+        pa.field("usage", _QUANTITY, nullable=False),
+        pa.field("remaining", _QUANTITY, nullable=False),
+        pa.field("window_start", _TIME, nullable=False),
+        pa.field("window_end", _TIME),
+        pa.field("occurred_at", _TIME, nullable=False),
+        pa.field("partition", pa.int32(), nullable=False),
+        pa.field("offset", pa.int64()),
+        pa.field("source", _TEXT),
+        pa.field("event_id", _TEXT),
+        pa.field("product_id", _TEXT, nullable=False),
+        pa.field("product_version", _TEXT, nullable=False),
+        pa.field("synthetic", pa.bool_(), nullable=False),
+        pa.field("catalog_digest", _TEXT, nullable=False),
+    ],
+    metadata=_METADATA,
+)
+
 # The tables whose rows a commit counts, in columns of `commits` with their names.
-COUNTED: dict[str, pa.Schema] = {"events": EVENTS, "line_items": LINE_ITEMS, "notifications": NOTIFICATIONS}
+COUNTED: dict[str, pa.Schema] = {
+    "events": EVENTS,
+    "line_items": LINE_ITEMS,
+    "notifications": NOTIFICATIONS,
+    "quota_verdicts": QUOTA_VERDICTS,
+}
 TABLES: dict[str, pa.Schema] = {**COUNTED, "commits": COMMITS}
 
 

@@ -23,75 +23,20 @@ import polars as pl
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from dataflows.catalogs import Catalogs
+from dataflows.connectors.announcements import Announcement, writer_name
 from dataflows.failures import noted
-from dataflows.items import EpochEnds, Finished, Idle
 from dataflows.kept_epochs import KeptEpochs
-from dataflows.ledger.commit import LanePosition
 from dataflows.ledger.compaction import Housekeeping, Merge
 from dataflows.ledger.folder import LedgerFolder, plain_os_errors
+from dataflows.ledger.set_backs import SetBacks
 from dataflows.ledger.writer import LedgerWriter
 from dataflows.metrics import CommitMeter, Stage, timed
-from rating.engine import Admitted, Rated, assemble
-from rating.resolve import NONE_YET
+from rating.engine import Rated, assemble
 
 _T = TypeVar("_T")
 
 _BATCHES_AHEAD = 4
 _LOWEST_PRIORITY = 19
-
-
-@dataclass(frozen=True, slots=True)
-class Announcement:
-    """So many records of an input come to this writer, and the input has been read up to `position`.
-
-    `settled` are those of them whose verdict needed no rating, as rows of `events`; `catalog` is the digest of the
-    catalog in effect.
-    """
-
-    partition: int
-    position: LanePosition
-    received: int
-    catalog: str
-    settled: pl.DataFrame | None = None
-
-
-def announcements(item: Admitted | Finished | Idle | EpochEnds, writers: int) -> list[tuple[str, Announcement]]:
-    """What each writer must know of a batch: every writer hears of every batch, so that its commits keep coming."""
-    if isinstance(item, EpochEnds):
-        return []
-    if not isinstance(item, Admitted):
-        position = (
-            LanePosition(item.next_offset, item.record_time, finished=True)
-            if isinstance(item, Finished)
-            else LanePosition(item.next_offset, item.moment)
-        )
-        return [
-            (writer_name(writer), Announcement(item.partition, position, 0, item.catalog)) for writer in range(writers)
-        ]
-    position = LanePosition(item.next_offset, None if item.record_time == NONE_YET else item.record_time)
-    received = [0] * writers
-    for key_group, share in item.shares:
-        received[key_group % writers] += share.height
-    own = item.partition % writers
-    received[own] += item.settled.height
-    return [
-        (
-            writer_name(writer),
-            Announcement(
-                item.partition,
-                position,
-                count,
-                item.catalog,
-                item.settled if writer == own and item.settled.height else None,
-            ),
-        )
-        for writer, count in enumerate(received)
-    ]
-
-
-def writer_name(writer: int) -> str:
-    """The name of a writer in the recovery state; sorts as the numbers do."""
-    return f"writer-{writer:02d}"
 
 
 @dataclass(slots=True)
@@ -176,6 +121,7 @@ class LedgerPartition(StatefulSinkPartition):
         self._on_progress = on_progress
         self._together = together
         self._merger = merger
+        self._set_backs = SetBacks(folder, writer, catalogs)
         self._merging: Future[list[Merge]] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
         self._meter = CommitMeter()
@@ -271,12 +217,14 @@ class LedgerPartition(StatefulSinkPartition):
                 self._meter.reach(value.partition, value.position.progress)
                 if value.settled is not None:
                     self._append({"events": value.settled})
+                self._append({"quota_verdicts": self._set_backs.reach(value.partition, value.position, value.catalog)})
         rated = [value for value in values if isinstance(value, Rated)]
         for digest, shares in groupby(rated, key=lambda share: share.batch.catalog):
             catalog = self._catalogs.compiled(digest)
             with timed(Stage.PRICE):
                 outcome = assemble(list(shares), catalog)
-            self._append(outcome.tables())
+            verdicts = {"quota_verdicts": self._set_backs.take(outcome.quota_verdicts)}
+            self._append(outcome.tables() | verdicts)
 
     def _append(self, tables: Mapping[str, pl.DataFrame]) -> None:
         with timed(Stage.WRITE):

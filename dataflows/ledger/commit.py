@@ -19,7 +19,7 @@ from schemas.ledger import COMMITS, COUNTED
 from schemas.verdicts import VERDICT_LABELS
 
 _WRAP = 1 << 128
-_SUMS = ("offset", "content", "quantity", "amount", "notification")
+_SUMS = ("offset", "content", "quantity", "amount", "notification", "remaining")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -83,6 +83,8 @@ class Tally:
                     self._sum("amount", _units(rows["amount"]))
                 case "notifications":
                     self._sum("notification", sum(int(name, 16) for name in rows["notification_id"]))
+                case "quota_verdicts":
+                    self._sum("remaining", _units(rows["remaining"]))
         return counts
 
     def _sum(self, name: str, value: int) -> None:

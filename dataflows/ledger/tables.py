@@ -23,7 +23,7 @@ _WITHOUT_DICTIONARY = frozenset(
 )
 _ASCENDING = ("offset", "record_time", "event_time")
 # What readers narrow a scan by.
-_STATISTICS = ("offset", "record_time", "event_time", "period_start")
+_STATISTICS = ("offset", "record_time", "event_time", "period_start", "window_end")
 _POLARS = {name: polars_schema(schema) for name, schema in TABLES.items()}
 
 

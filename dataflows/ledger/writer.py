@@ -36,6 +36,21 @@ class LedgerWriter:
         self._lanes: dict[int, LanePosition] = {}
         self._catalog = self._state.catalog
 
+    @property
+    def number(self) -> int:
+        """Which writer of the ledger this is."""
+        return self._writer
+
+    @property
+    def lanes(self) -> Mapping[int, LanePosition]:
+        """How far each input was read in the last commit that was closed."""
+        return self._state.lanes
+
+    @property
+    def catalog(self) -> str:
+        """The digest of the catalog in force in the last commit that was closed."""
+        return self._state.catalog
+
     def append(self, tables: Mapping[str, pl.DataFrame]) -> dict[str, int]:
         """Add rows of tables to the open commit; gives the number of events per verdict.
 

@@ -20,7 +20,7 @@ import polars.selectors as cs
 import xxhash
 
 from dataflows.steps.binary_mode import structured
-from schemas.ledger import LINE_ITEMS, NOTIFICATIONS
+from schemas.ledger import LINE_ITEMS, NOTIFICATIONS, QUOTA_VERDICTS
 from schemas.verdicts import Verdict
 
 Header = tuple[str, str | bytes | None]
@@ -28,6 +28,7 @@ Message = tuple[bytes, bytes | str | None, list[Header] | None]
 
 LINE_ITEM_COLUMNS = tuple(LINE_ITEMS.names)
 NOTIFICATION_COLUMNS = tuple(NOTIFICATIONS.names)
+QUOTA_VERDICT_COLUMNS = tuple(QUOTA_VERDICTS.names)
 REJECTED_COLUMNS = tuple(
     "partition offset source event_id event_time subscription_id credential_id subscriber organization_id synthetic"
     " verdict reason reason_detail content_digest data".split()
@@ -79,6 +80,14 @@ def notification_messages(rows: pl.DataFrame, largest: int) -> Iterator[Message]
         else:
             without = json_texts(rows[row].with_columns(recipients=pl.lit([], pl.List(pl.String))))
             yield without[0].encode(), key, [("recipients-left-out", str(len(rows["recipients"][row])))]
+
+
+def quota_verdict_messages(rows: pl.DataFrame, largest: int) -> Iterator[Message]:
+    """One message per verdict, with all its columns; the key is `subscription:quota`. None is ever too large."""
+    del largest
+    keys = (rows["subscription_id"] + ":" + rows["quota"]).to_list()
+    for value, key in zip(_contents(json_texts(rows)), keys, strict=True):
+        yield value, key, None
 
 
 def rejected_messages(rows: pl.DataFrame, largest: int) -> Iterator[Message]:

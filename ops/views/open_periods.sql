@@ -19,10 +19,13 @@ SELECT
 FROM line_items
 CROSS JOIN progress
 WHERE
-    line_items.period_end IS NULL
-    OR progress.progress IS NULL
-    OR progress.progress < line_items.period_end + CASE
-        WHEN line_items.period_end - line_items.period_start = INTERVAL 5 MINUTES THEN INTERVAL 15 SECONDS
-        ELSE INTERVAL 5 MINUTES
-    END
+    line_items.line_kind <> 'blocked'
+    AND (
+        line_items.period_end IS NULL
+        OR progress.progress IS NULL
+        OR progress.progress < line_items.period_end + CASE
+            WHEN line_items.period_end - line_items.period_start = INTERVAL 5 MINUTES THEN INTERVAL 15 SECONDS
+            ELSE INTERVAL 5 MINUTES
+        END
+    )
 GROUP BY ALL;

@@ -9,4 +9,5 @@ SELECT
     count(*) AS lines,
     sum(amount) AS amount
 FROM line_items
+WHERE line_kind <> 'blocked'
 GROUP BY ALL;

@@ -15,7 +15,7 @@ WITH totals AS (
         sum(amount) AS amount,
         max(event_time) AS event_time_last
     FROM line_items
-    WHERE line_kind <> 'trial'
+    WHERE line_kind NOT IN ('trial', 'blocked')
     GROUP BY ALL
 )
 SELECT

@@ -11,4 +11,5 @@ SELECT
     coalesce(sum(usage_after - usage_before) FILTER (WHERE line_kind = 'trial'), 0) AS trial_usage,
     sum(amount) AS amount
 FROM line_items
+WHERE line_kind <> 'blocked'
 GROUP BY ALL;

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from fractions import Fraction
 
-from tests.cases.expected import Expectation, LineExpectation, NoticeExpectation
+from tests.cases.expected import Expectation, LineExpectation, NoticeExpectation, VerdictExpectation
 from tests.cases.notation import Case, Record, Sum
-from tests.oracle.rated import Notice, Rated, RatedLine
+from tests.oracle.rated import Notice, Rated, RatedLine, Standing
 
 Rater = Callable[[Case], Sequence[Rated]]
 
@@ -19,7 +19,8 @@ def differences(case: Case, rated: Sequence[Rated]) -> list[str]:
     found = []
     for record, result in zip(case.records, rated, strict=True):
         found += _record(record, result)
-    return found + [text for each in case.sums for text in _sum(each, rated)]
+    found += [text for each in case.sums for text in _sum(each, rated)]
+    return found + [text for each in case.verdicts for text in _last_verdict(each, rated)]
 
 
 def _record(record: Record, result: Rated) -> list[str]:
@@ -90,6 +91,25 @@ def _unlike(pairs: list[tuple[str, object, object]]) -> list[str]:
     ]
 
 
+def _last_verdict(expected: VerdictExpectation, rated: Sequence[Rated]) -> list[str]:
+    told = [
+        standing
+        for result in rated
+        if result.subscription == expected.subscription
+        for standing in result.standings
+        if standing.quota == expected.quota
+    ]
+    if not told:
+        return [f"{expected.place}: no verdict was told of {expected.quota} of {expected.subscription}"]
+    last = told[-1]
+    pairs: list[tuple[str, object, object]] = [
+        ("verdict", expected.verdict, last.verdict),
+        ("remaining", expected.remaining, last.remaining),
+        ("window", expected.window, last.window),
+    ]
+    return [f"{expected.place}: {text}" for text in _unlike(pairs)]
+
+
 def _sum(expected: Sum, rated: Sequence[Rated]) -> list[str]:
     value = _value(expected, rated)
     if value == expected.value:
@@ -131,6 +151,11 @@ def show_notice(notice: Notice) -> str:
         f"{notice.kind} {notice.of}{tier} {_show(notice.share)} of {_show(notice.limit)} = {_show(notice.threshold)} "
         f"usage {_show(notice.usage)} window {_show(notice.window)} to {' '.join(notice.recipients) or 'nobody'}"
     )
+
+
+def show_standing(standing: Standing) -> str:
+    """A quota's verdict as a case writes it."""
+    return f"{standing.quota} {standing.verdict} {_show(standing.remaining)} window {_show(standing.window)}"
 
 
 def _sums(amounts: Sequence[Fraction]) -> str:

@@ -14,8 +14,9 @@ from rating.batch import key_group_of
 from rating.catalog import CompiledCatalog
 from rating.engine import GroupState, LaneState, RatingSettings, Share, admit, assemble, rate
 from rating.engine import Rated as RatedShare
+from rating.set_back import BlockedQuotas
 from tests.oracle.pricing import Line
-from tests.oracle.rated import Notice, Rated, RatedLine
+from tests.oracle.rated import Notice, Rated, RatedLine, Standing
 
 RawRecord = tuple[int, bytes, datetime | None]
 Batch = tuple[int, int, Sequence[RawRecord]]
@@ -32,6 +33,8 @@ class Core:
         self.events: list[pl.DataFrame] = []
         self.lines: list[pl.DataFrame] = []
         self.notifications: list[pl.DataFrame] = []
+        self.quota_verdicts: list[pl.DataFrame] = []
+        self.blocked = BlockedQuotas()
 
     def take(self, batch: Batch) -> None:
         """Rates one batch: consecutive records of one partition from an offset."""
@@ -47,6 +50,10 @@ class Core:
         self.events.append(outcome.events)
         self.lines.append(outcome.line_items)
         self.notifications.append(outcome.notifications)
+        if self.through_bytes and self.quota_verdicts:
+            self.blocked = BlockedQuotas.after(pl.concat(self.quota_verdicts))
+        self.quota_verdicts.append(self.blocked.take(outcome.quota_verdicts))
+        self.quota_verdicts.append(self.blocked.set_back(partition, self.lanes[partition].latest_time))
 
     def _rate(self, number: int, share: Share) -> RatedShare:
         group = self.groups.get(number) or GroupState.new(number, self.settings.lateness)
@@ -74,11 +81,16 @@ class Core:
 
     def rated(self) -> dict[tuple[int, int], Rated]:
         """What became of each record, by its partition and offset."""
-        tables = (pl.concat(rows) if rows else pl.DataFrame() for rows in (self.lines, self.notifications))
+        tables = (
+            pl.concat(rows) if rows else pl.DataFrame()
+            for rows in (self.lines, self.notifications, self.quota_verdicts)
+        )
         return read_ledger(pl.concat(self.events), *tables)
 
 
-def read_ledger(events: pl.DataFrame, lines: pl.DataFrame, notifications: pl.DataFrame) -> dict[tuple[int, int], Rated]:
+def read_ledger(
+    events: pl.DataFrame, lines: pl.DataFrame, notifications: pl.DataFrame, quota_verdicts: pl.DataFrame
+) -> dict[tuple[int, int], Rated]:
     """Ledger rows as the oracle writes them; a record with two event rows is an error, and a notice with two."""
     notices = defaultdict(list)
     for row in notifications.iter_rows(named=True):
@@ -87,6 +99,11 @@ def read_ledger(events: pl.DataFrame, lines: pl.DataFrame, notifications: pl.Dat
     by_record = defaultdict(list)
     for row in lines.iter_rows(named=True):
         by_record[row["partition"], row["offset"]].append((int(row["line_id"].rpartition("-")[2]), row))
+    standings = defaultdict(list)
+    for row in quota_verdicts.iter_rows(named=True):
+        if row["cause"] == "usage":
+            standings[row["partition"], row["offset"]].append(_standing(row))
+    assert_set_back(quota_verdicts)
     found: dict[tuple[int, int], Rated] = {}
     for row in events.iter_rows(named=True):
         key = row["partition"], row["offset"]
@@ -94,10 +111,11 @@ def read_ledger(events: pl.DataFrame, lines: pl.DataFrame, notifications: pl.Dat
         numbered = sorted(by_record.pop(key, []), key=lambda pair: pair[0])
         assert [number for number, _ in numbered] == list(range(len(numbered))), f"line ids of {key} are not in order"
         rated = tuple(_rated_line(line) for _, line in numbered)
-        said = tuple(notices.pop(key, ()))
-        found[key] = Rated(row["verdict"], row["reason"], row["subscription_id"], rated, said)
+        said = tuple(notices.pop(key, ())), tuple(standings.pop(key, ()))
+        found[key] = Rated(row["verdict"], row["reason"], row["subscription_id"], rated, *said)
     assert not by_record, f"lines without an event: {list(by_record)}"
     assert not notices, f"notices without an event: {list(notices)}"
+    assert not standings, f"verdicts of quotas without an event: {list(standings)}"
     return found
 
 
@@ -108,6 +126,26 @@ def _rated_line(row: dict[str, Any]) -> RatedLine:
     line = Line(row["line_kind"], row["tier"], quantity, before, after, price)
     assert line.amount == Fraction(row["amount"]), f"{row['line_id']}: quantity * unit price is not the amount"
     return RatedLine(row["charge_id"], line, row["period_start"], row["period_end"])
+
+
+def assert_set_back(quota_verdicts: pl.DataFrame) -> None:
+    """Nothing is blocked in two windows on end: between them stands exactly one row that sets it back."""
+    blocked: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in quota_verdicts.iter_rows(named=True):
+        key = row["subscription_id"], row["quota"]
+        held = blocked.pop(key, None)
+        if row["cause"] == "window_end":
+            assert held is not None and held["window_end"] == row["occurred_at"], f"{key} was not blocked: {row}"
+        else:
+            assert held is None or held["window_start"] == row["window_start"], f"{key} was not set back: {row}"
+        if row["verdict"] == "blocked":
+            blocked[key] = row
+
+
+def _standing(row: dict[str, Any]) -> Standing:
+    usage, remaining = Fraction(row["usage"]), Fraction(row["remaining"])
+    assert remaining == max(Fraction(row["limit"]) - usage, 0), row
+    return Standing(row["quota"], row["verdict"], usage, remaining, (row["window_start"], row["window_end"]))
 
 
 def _notice(row: dict[str, Any]) -> Notice:

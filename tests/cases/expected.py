@@ -42,3 +42,15 @@ class NoticeExpectation:
     usage: tuple[Fraction, Fraction] | None
     window: tuple[datetime, datetime | None] | None
     recipients: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class VerdictExpectation:
+    """One `verdict`: the last one told of a quota; a window of None means that the case does not say."""
+
+    place: str
+    subscription: str
+    quota: str
+    verdict: str
+    remaining: Fraction
+    window: tuple[datetime, datetime | None] | None

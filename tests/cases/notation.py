@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cases.document import DEFAULT_SOURCE, CatalogReading
-from tests.cases.expected import Expectation, LineExpectation, NoticeExpectation
+from tests.cases.expected import Expectation, LineExpectation, NoticeExpectation, VerdictExpectation
 from tests.cases.words import CaseError, Words, amounts_of, number_of, span_of, time_of
 
 VERDICTS = ("rated", "exempt", "trial", "blocked", "duplicate", "parked", "late", "rejected")
@@ -60,6 +60,7 @@ class Case:
     document: dict[str, list[dict[str, Any]]]
     records: list[Record] = field(default_factory=list)
     sums: list[Sum] = field(default_factory=list)
+    verdicts: list[VerdictExpectation] = field(default_factory=list)
     lateness: timedelta | None = None
     skew: timedelta | None = timedelta(minutes=5)
 
@@ -215,6 +216,12 @@ class _Reading(CatalogReading):
 
     def _moment(self, place: str) -> Callable[[str], datetime | None]:
         return lambda text: None if text == "open" else time_of(text, self.day, place)
+
+    def _read_verdict(self, words: Words) -> None:
+        who, quota = words.word("the subscription"), words.word("the quota")
+        verdict, remaining = words.word("allowed or blocked"), number_of(words.word("what remains"), words.place)
+        window = words.pair(self._moment(words.place)) if words.take("window") else None
+        self.case.verdicts.append(VerdictExpectation(words.place, who, quota, verdict, remaining, window))
 
     def _read_total(self, words: Words) -> None:
         self._sum("total", words)

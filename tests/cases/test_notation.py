@@ -35,6 +35,7 @@ total  acme 10.50
         ("total acme much", "the sum is missing"),
         ("notify quota_reached calls 1 of 10", "`notify` stands below the event it belongs to"),
         ("quota calls 10", "block or overage is missing"),
+        ("verdict acme calls blocked", "what remains is missing"),
         ("lateness long", "'long' is not a span such as 24h"),
         ("subscription acme gold", "there is no product 'gold' above this line"),
         ("product p name", "`name` is not `key: value, key: value`"),

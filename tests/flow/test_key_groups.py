@@ -8,7 +8,7 @@ import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, TestingSource, cluster_main
 
-from dataflows.connectors.ledger import writer_name
+from dataflows.connectors.announcements import writer_name
 from dataflows.key_groups import key_group_names, siphash13, worker_hash
 
 

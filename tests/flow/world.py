@@ -136,6 +136,9 @@ def ledger_rows(ledger: Path) -> dict[str, pl.DataFrame]:
     return {
         "events": read_table(ledger, "events").sort("partition", "offset"),
         "line_items": read_table(ledger, "line_items").sort("partition", "offset", "line_id"),
+        "quota_verdicts": read_table(ledger, "quota_verdicts").sort(
+            "subscription_id", "quota", "window_start", "occurred_at", "usage", "cause"
+        ),
         "notifications": read_table(ledger, "notifications").sort("partition", "offset", "notification_id"),
     }
 
@@ -149,7 +152,9 @@ def assert_same_ledger(ledger: Path, undisturbed: Path) -> None:
     assert not rows["events"].select(pl.struct("partition", "offset").is_duplicated().any()).item()
     assert not rows["line_items"]["line_id"].is_duplicated().any()
     assert not rows["notifications"]["notification_id"].is_duplicated().any()
-    assert read_table(ledger, "commits")["notifications"].sum() == rows["notifications"].height
+    commits = read_table(ledger, "commits")
+    for table in rows:
+        assert commits[table].sum() == rows[table].height, table
     assert_conserved(ledger, rows["events"].height, rows["line_items"].height)
 
 

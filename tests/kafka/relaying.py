@@ -162,16 +162,18 @@ def rows_in_order(ledger: Path, table: str) -> pl.DataFrame:
 
 
 def assert_relayed(settings: Settings, ledger: Path, world: World | None = None) -> None:
-    """Every line item, notification and rejected record once, as the ledger has it, those of a key in its order."""
+    """Every row of the tables, and every rejected record, once, as the ledger has it, those of a key in its order."""
     _assert_table_relayed(settings, ledger, "line_items", "rated.line-items")
     _assert_table_relayed(settings, ledger, "notifications", "notifications")
+    _assert_table_relayed(settings, ledger, "quota_verdicts", "quota.verdicts", "subscription_id", "quota")
     assert_rejected_relayed(settings, ledger, world)
 
 
-def _assert_table_relayed(settings: Settings, ledger: Path, table: str, topic: str) -> None:
+def _assert_table_relayed(settings: Settings, ledger: Path, table: str, topic: str, *key_columns: str) -> None:
     wanted: dict[str, list[dict]] = defaultdict(list)
     for row in rows_in_order(ledger, table).iter_rows(named=True):
-        wanted[row["subscription_id"]].append({name: plain(value) for name, value in row.items()})
+        key = ":".join(row[name] for name in key_columns or ("subscription_id",))
+        wanted[key].append({name: plain(value) for name, value in row.items()})
     found: dict[str, list[dict]] = defaultdict(list)
     partitions: dict[str, set[int]] = defaultdict(set)
     for message in committed(settings, topic):

@@ -8,7 +8,7 @@ from rating.batch import key_group_of
 from rating.catalog import compile_catalog
 from rating.engine import RatingSettings
 from rating.expand import expand
-from tests.cases.checking import show, show_notice
+from tests.cases.checking import show, show_notice, show_standing
 from tests.cases.core import Core, batches, in_order
 from tests.cases.raters import micros
 from tests.laws.worlds import World
@@ -48,4 +48,5 @@ def unlike(expected: Sequence[Rated], found: Sequence[Rated]) -> list[str]:
 def _said(rated: Rated) -> str:
     subscription = rated.subscription if rated.verdict not in ("rejected", "parked", "late") else ""
     lines, notices = "; ".join(map(show, rated.lines)), "; ".join(map(show_notice, rated.notices))
-    return f"{rated.verdict} {rated.reason} {subscription} [{lines}] [{notices}]"
+    standings = "; ".join(map(show_standing, rated.standings))
+    return f"{rated.verdict} {rated.reason} {subscription} [{lines}] [{notices}] [{standings}]"

@@ -8,7 +8,8 @@ from threading import Event
 import pytest
 
 from dataflows.catalogs import OneCatalog
-from dataflows.connectors.ledger import Announcement, LedgerSink, RatingProgress, writer_name
+from dataflows.connectors.announcements import Announcement, writer_name
+from dataflows.connectors.ledger import LedgerSink, RatingProgress
 from dataflows.kept_epochs import KeptEpochs
 from dataflows.ledger.commit import LanePosition
 from dataflows.ledger.compaction import Housekeeping

@@ -168,6 +168,7 @@ def test_what_the_relay_serves(settings, folder):
         assert found["ratemill_relay_messages_total"] == {
             ("rated.line-items",): 7,
             ("notifications",): 0,
+            ("quota.verdicts",): 0,
             ("metering.rejected",): 0,
         }
         progress.positions = [2, 0]

@@ -15,8 +15,8 @@ from tests.oracle import sql
 from tests.oracle.calendar import TEST_MODE_PERIODS, period_of
 from tests.oracle.metering import BAD_QUANTITY, Counter, lets_through, measure_of, multiplier_of
 from tests.oracle.pricing import Line, free_usage, largest_usage, lines_of, priced, round_half_away
-from tests.oracle.quotas import LARGEST_USAGE, Meter, meters_of, notices_of, passes, window_of
-from tests.oracle.rated import Notice, Rated, RatedLine
+from tests.oracle.quotas import LARGEST_USAGE, Meter, meters_of, notices_of, passes, standings_of, window_of
+from tests.oracle.rated import Notice, Rated, RatedLine, Standing
 from tests.oracle.reading import Event, read
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -146,7 +146,7 @@ class Oracle:
         identity = (self.scope(subscription.id), event.source, event.id)
         if identity in self.seen and self._reaches_back(self.seen[identity], logged):
             return Rated("duplicate", None, subscription.id)
-        rated = self._first_sight(event, time, subscription, measures)
+        rated = self._first_sight(event, time, logged, subscription, measures)
         if rated.verdict != "rejected":
             self.seen[identity] = logged
         return rated
@@ -159,7 +159,7 @@ class Oracle:
         bucket_end = ((first - EPOCH) // length + 1) * length + EPOCH
         return bucket_end > logged - self.lateness
 
-    def _first_sight(self, event: Event, time: datetime, subscription: Any, measures: Any) -> Rated:
+    def _first_sight(self, event: Event, time: datetime, logged: datetime, subscription: Any, measures: Any) -> Rated:
         if not self._is_active(subscription, time):
             return Rated("blocked", "not_active", subscription.id)
         trial_end = self._trial_end(subscription)
@@ -176,6 +176,7 @@ class Oracle:
             return Rated("blocked", "quota", subscription.id, tuple(blocked))
         lines: list[RatedLine] = []
         notices: list[Notice] = []
+        standings: list[Standing] = []
         for one in metered:
             taken = self._take(one, measures[one.key], passing[one.key], time, used[one.key], in_trial)
             if taken is None:
@@ -186,10 +187,13 @@ class Oracle:
                 lines.append(_blocked(one, quantities[one.key] - passing[one.key], used[one.key], period))
             if one.quota or not in_trial:
                 notices += notices_of(one, self._product(subscription), subscription, low, usage, windows[one.key])
+            if one.quota:
+                standings += standings_of(one, subscription, low, usage, windows[one.key], logged)
         self.counters.update({places[key]: counter for key, counter in used.items()})
         if not any(one.charge for one in metered) and not in_trial:
-            return replace(self._exempt(event, subscription), notices=tuple(notices))
-        return Rated("trial" if in_trial else "rated", None, subscription.id, tuple(lines), tuple(notices))
+            return replace(self._exempt(event, subscription), notices=tuple(notices), standings=tuple(standings))
+        told = tuple(notices), tuple(standings)
+        return Rated("trial" if in_trial else "rated", None, subscription.id, tuple(lines), *told)
 
     def _exempt(self, event: Event, subscription: Any) -> Rated:
         exempt_where = self._product(subscription).exempt_where

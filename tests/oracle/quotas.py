@@ -10,7 +10,7 @@ from typing import Any
 from tests.oracle.calendar import period_of
 from tests.oracle.metering import Counter
 from tests.oracle.pricing import free_usage, innermost, zones_of
-from tests.oracle.rated import Notice
+from tests.oracle.rated import Notice, Standing
 
 LARGEST_USAGE = Fraction(10**36, 10**6)
 _SIZES = {
@@ -96,6 +96,22 @@ def notices_of(
             kind = "tier_threshold" if tier is not None else "quota_reached" if share == 1 else "quota_threshold"
             found.append(Notice(kind, one.id, tier, share, threshold, limit, usage, window, told))
     return sorted(found, key=lambda notice: (notice.threshold, notice.share))
+
+
+def standings_of(
+    one: Meter, subscription: Any, low: Fraction, usage: tuple[Fraction, Fraction], window: Any, clock: datetime
+) -> list[Standing]:
+    """The verdict told anew: at each twentieth of the limit, at each threshold, and whenever the limit is passed."""
+    limit = Fraction(one.quota.limit)
+    own = subscription.notification_threshold
+    shares = {Fraction(share) for share in (one.quota.notify_at if own is None else (own,))}
+    steps = [Fraction(ceil(share * limit * 10**6), 10**6) for share in shares | {Fraction(n, 20) for n in range(1, 21)}]
+    before, after = usage
+    told = any(step > 0 and low < step <= after for step in steps) or (before < limit) != (after < limit)
+    if not told or (window[1] is not None and window[1] <= clock):
+        return []
+    verdict = "blocked" if one.quota.on_exceed == "block" and after >= limit else "allowed"
+    return [Standing(one.id, verdict, after, max(limit - after, Fraction(0)), window)]
 
 
 def _shares(one: Meter, product: Any, subscription: Any) -> list[tuple[Fraction, Fraction, int | None]]:

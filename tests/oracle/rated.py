@@ -33,6 +33,17 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """The verdict of a quota, told anew."""
+
+    quota: str
+    verdict: str
+    usage: Fraction
+    remaining: Fraction
+    window: tuple[datetime, datetime | None]
+
+
+@dataclass(frozen=True)
 class Rated:
     """What became of one record."""
 
@@ -41,3 +52,4 @@ class Rated:
     subscription: str | None = None
     lines: tuple[RatedLine, ...] = ()
     notices: tuple[Notice, ...] = ()
+    standings: tuple[Standing, ...] = ()

@@ -20,7 +20,7 @@ from dataflows.settings import Settings
 from rating.batch import key_group_of
 from rating.expand import expand
 from schemas.ledger import COUNTED
-from tests.cases.checking import show, show_notice
+from tests.cases.checking import show, show_notice, show_standing
 from tests.cases.core import read_ledger
 from tests.flow.world import assert_conserved
 from tests.oracle.oracle import Oracle
@@ -118,4 +118,4 @@ def _said(rated: Rated) -> tuple[Any, ...]:
     """The subscription counts only where lines may follow, as the oracle does not resolve the others."""
     subscription = rated.subscription if rated.verdict not in ("rejected", "parked", "late") else ""
     lines, notices = tuple(map(show, rated.lines)), tuple(map(show_notice, rated.notices))
-    return rated.verdict, rated.reason, subscription, lines, notices
+    return rated.verdict, rated.reason, subscription, lines, notices, tuple(map(show_standing, rated.standings))

@@ -1,0 +1,64 @@
+"""What every writer of the ledger is told of each batch: how much of it comes to it, and how far its input is read."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from dataflows.items import EpochEnds, Finished, Idle
+from dataflows.ledger.commit import LanePosition
+from rating.engine import Admitted
+from rating.resolve import NONE_YET
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """So many records of an input come to this writer, and the input has been read up to `position`.
+
+    `settled` are those of them whose verdict needed no rating, as rows of `events`; `catalog` is the digest of the
+    catalog in effect.
+    """
+
+    partition: int
+    position: LanePosition
+    received: int
+    catalog: str
+    settled: pl.DataFrame | None = None
+
+
+def announcements(item: Admitted | Finished | Idle | EpochEnds, writers: int) -> list[tuple[str, Announcement]]:
+    """What each writer must know of a batch: every writer hears of every batch, so that its commits keep coming."""
+    if isinstance(item, EpochEnds):
+        return []
+    if not isinstance(item, Admitted):
+        position = (
+            LanePosition(item.next_offset, item.record_time, finished=True)
+            if isinstance(item, Finished)
+            else LanePosition(item.next_offset, item.moment)
+        )
+        return [
+            (writer_name(writer), Announcement(item.partition, position, 0, item.catalog)) for writer in range(writers)
+        ]
+    position = LanePosition(item.next_offset, None if item.record_time == NONE_YET else item.record_time)
+    received = [0] * writers
+    for key_group, share in item.shares:
+        received[key_group % writers] += share.height
+    own = item.partition % writers
+    received[own] += item.settled.height
+    return [
+        (
+            writer_name(writer),
+            Announcement(
+                item.partition,
+                position,
+                count,
+                item.catalog,
+                item.settled if writer == own and item.settled.height else None,
+            ),
+        )
+        for writer, count in enumerate(received)
+    ]
+
+
+def writer_name(writer: int) -> str:
+    """The name of a writer in the recovery state; sorts as the numbers do."""
+    return f"writer-{writer:02d}"
