@@ -18,7 +18,9 @@ from schemas.problems import CatalogErrors
 
 DONE, PROBLEMS, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
-COMMANDS = tuple("demo check rate run sql explain backfill reinject topics publish produce settings".split())
+COMMANDS = tuple(
+    "demo check rate run sql explain backfill reinject topics publish produce notifications settings".split()
+)
 
 # Options that take every word up to the next option: `--events a.ndjson b.ndjson`.
 _MANY_VALUES = ("--events",)
@@ -44,7 +46,10 @@ def build(commands: Sequence[str]) -> typer.Typer:
     app.callback()(_options)
     for name in commands:
         command = importlib.import_module(f"ops.commands.{name}")
-        app.command(name, epilog=command.EXAMPLES)(command.run)
+        if hasattr(command, "app"):
+            app.add_typer(command.app, name=name, epilog=command.EXAMPLES)
+        else:
+            app.command(name, epilog=command.EXAMPLES)(command.run)
     return app
 
 

@@ -176,4 +176,7 @@ class Lane:
         _, unfinished = await asyncio.wait(tasks, timeout=_SECONDS_TO_FINISH)
         for task in unfinished:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
