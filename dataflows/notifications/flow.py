@@ -28,7 +28,7 @@ from dataflows.relay import to_standard_error
 from dataflows.settings import Settings
 
 _SECONDS_BETWEEN_LOOKS = 0.1
-_SECONDS_BETWEEN_SWEEPS = 5.0
+_SECONDS_BETWEEN_SWEEPS = 1.0
 _STORE_THREADS = 2
 _SPARE_THREADS = 8
 

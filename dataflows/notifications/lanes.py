@@ -21,7 +21,7 @@ from dataflows.notifications.store import Store
 from dataflows.settings import Settings
 
 _SECONDS_BETWEEN_LOOKS = 0.5
-_SECONDS_TO_FINISH = 5.0
+_SECONDS_TO_FINISH = 3.0
 _READY_PER_ATTEMPT = 8
 
 

@@ -44,24 +44,33 @@ class Flow(StrEnum):
 
 
 # Which options a flow has, besides those of all flows.
+_OF_ALL = {"flow", "metrics_port"}
 _OPTIONS = {
-    Flow.RATING: {"--ledger", "--processes", "--workers", "--accept-loss"},
-    Flow.RELAY: {"--ledger", "--from", "--until-caught-up"},
-    Flow.NOTIFICATIONS: {"--deliveries", "--accept-loss"},
+    Flow.RATING: {"ledger", "processes", "workers", "accept_loss"},
+    Flow.RELAY: {"ledger", "start", "until_caught_up"},
+    Flow.NOTIFICATIONS: {"deliveries", "accept_loss"},
 }
+
+ProcessesOption = Annotated[
+    int | None, typer.Option(min=1, max=64, help="Processes of the flow on this machine; may change at any start.")
+]
+MetricsPortOption = Annotated[
+    int | None,
+    typer.Option(min=0, max=65_535, help="Port of metrics and health, one for each flow of a machine; 0: none."),
+]
+DeliveriesOption = Annotated[
+    Path | None,
+    typer.Option("--deliveries", "--state", help="notifications: its folder; else RATEMILL_DELIVERIES.", metavar="DIR"),
+]
 
 
 def run(
+    context: typer.Context,
     flow: Annotated[Flow, typer.Argument(help="Which flow.", metavar="rating|relay|notifications")],
     ledger: LedgerOption = None,
-    processes: Annotated[
-        int | None, typer.Option(min=1, max=64, help="Processes of the flow on this machine; may change at any start.")
-    ] = None,
+    processes: ProcessesOption = None,
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Worker threads of one process.")] = None,
-    metrics_port: Annotated[
-        int | None,
-        typer.Option(min=0, max=65_535, help="Port of metrics and health, one for each flow of a machine; 0: none."),
-    ] = None,
+    metrics_port: MetricsPortOption = None,
     accept_loss: Annotated[
         bool,
         typer.Option("--accept-loss", help="Not relay: go on at the first record there is where others were deleted."),
@@ -72,12 +81,7 @@ def run(
     until_caught_up: Annotated[
         bool, typer.Option("--until-caught-up", help="relay: end when all that is published has been sent.")
     ] = False,
-    deliveries: Annotated[
-        Path | None,
-        typer.Option(
-            "--deliveries", "--state", help="notifications: its folder; else RATEMILL_DELIVERIES.", metavar="DIR"
-        ),
-    ] = None,
+    deliveries: DeliveriesOption = None,
 ) -> None:
     """Run a flow until Ctrl-C or SIGTERM.
 
@@ -85,18 +89,7 @@ def run(
     commit, and what is committed at the end is published. `relay` sends what the ledger publishes to the other topics.
     `notifications` delivers what the topic of notifications holds, by e-mail and webhook.
     """
-    _refuse_others(
-        flow,
-        {
-            "--ledger": ledger,
-            "--processes": processes,
-            "--workers": workers,
-            "--accept-loss": accept_loss,
-            "--from": start,
-            "--until-caught-up": until_caught_up,
-            "--deliveries": deliveries,
-        },
-    )
+    _refuse_others(flow, context)
     stopping = stop_on_signals()
     settings = settings_with(
         ledger=ledger, processes=processes, workers=workers, metrics_port=metrics_port, deliveries=deliveries
@@ -104,16 +97,22 @@ def run(
     if flow is Flow.NOTIFICATIONS:
         deliver(settings, needed(settings.deliveries, "deliveries"), accept_loss, stopping)
         return
+    folder = _ledger_of(flow, settings)
+    if flow is Flow.RATING:
+        _rate(settings, folder, accept_loss, stopping)
+    else:
+        _relay(settings, folder, until_caught_up, start, stopping)
+
+
+def _ledger_of(flow: Flow, settings: Settings) -> LedgerFolder:
+    """The ledger of a flow that has one, made if there is none."""
     path = needed(settings.ledger, "ledger")
     is_new = not path.exists()
     folder = open_folder(path, settings.key_groups, settings.writers)
     check_reachable(settings)
     if sys.stderr.isatty():
         remark(_first_words(flow, folder, settings, is_new))
-    if flow is Flow.RATING:
-        _rate(settings, folder, accept_loss, stopping)
-    else:
-        _relay(settings, folder, until_caught_up, start, stopping)
+    return folder
 
 
 def _first_words(flow: Flow, folder: LedgerFolder, settings: Settings, is_new: bool) -> str:
@@ -128,10 +127,11 @@ def _first_words(flow: Flow, folder: LedgerFolder, settings: Settings, is_new: b
     return f"{what}{made}{metrics}. Ctrl-C ends it."
 
 
-def _refuse_others(flow: Flow, stated: dict[str, object]) -> None:
+def _refuse_others(flow: Flow, context: typer.Context) -> None:
     """An option of another flow would be ignored in silence."""
-    if wrong := next((name for name, given in stated.items() if given and name not in _OPTIONS[flow]), None):
-        raise typer.BadParameter(f"is no option of `ratemill run {flow}`", param_hint=f"'{wrong}'")
+    for option in context.command.params:
+        if context.params.get(option.name or "") and option.name not in _OF_ALL | _OPTIONS[flow]:
+            raise typer.BadParameter(f"is no option of `ratemill run {flow}`", param_hint=f"'{option.opts[0]}'")
 
 
 def _relay(
