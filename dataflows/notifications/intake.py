@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.admin import OffsetSpec
 
 from dataflows.connectors.kafka_client import (
+    SECONDS_TO_ANSWER,
     NoTopicError,
     TopicFacts,
     admin_client,
@@ -83,9 +84,8 @@ class Intake:
         """Find where to begin; RatemillError if Kafka or the topic is not there, or not as the store knows it."""
         facts = describe_topic(self._settings, self._topic)
         self._check(facts)
-        admin = admin_client(self._settings)
-        first = offsets_of(admin, self._topic, range(facts.partitions), OffsetSpec.earliest())
-        behind = offsets_of(admin, self._topic, range(facts.partitions), OffsetSpec.latest())
+        first = self._offsets(facts.partitions, OffsetSpec.earliest())
+        behind = self._offsets(facts.partitions, OffsetSpec.latest())
         places = first | self._store.positions()
         for partition, place in places.items():
             if place > behind.get(partition, 0):
@@ -128,6 +128,17 @@ class Intake:
             if records:
                 self._tell_group(consumer, records)
             self._add_partitions(consumer, facts.partitions)
+
+    def _offsets(self, partitions: int, which: OffsetSpec) -> dict[int, int]:
+        """Those of all partitions; of a topic that has just been made, a broker may not know them at once."""
+        admin = admin_client(self._settings)
+        last = time.monotonic() + SECONDS_TO_ANSWER
+        while True:
+            try:
+                return offsets_of(admin, self._topic, range(partitions), which)
+            except RatemillError:
+                if time.monotonic() > last or self._stop.wait(_SECONDS_BEFORE_AGAIN):
+                    raise
 
     def _keep(self, batch: Sequence[Came]) -> None:
         """Keep records, as soon as the store can be written."""

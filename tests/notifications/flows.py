@@ -118,6 +118,9 @@ class Running:
         except BaseException as failure:
             self._failure = failure
 
+    def has_ended(self) -> bool:
+        return not self._thread.is_alive()
+
     def end(self) -> None:
         self._stop.set()
         self._thread.join(30)
