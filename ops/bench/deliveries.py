@@ -37,18 +37,17 @@ def measure(bootstrap: str, prefix: str, notifications: int) -> dict[str, float]
     settings = Settings(kafka={"bootstrap.servers": bootstrap}, topic_prefix=prefix)
     check_topics(settings, make=True)
     _fill(settings, notifications)
-    with tempfile.TemporaryDirectory() as folder, _endpoint() as url:
-        with _flow(settings, url, Path(folder)) as flow:
-            begun = _wait(flow, Path(folder), 1)
-            first = _cpu(flow)
-            ended = _wait(flow, Path(folder), notifications)
-            seconds = ended - begun
-            return {
-                "notifications": notifications,
-                "seconds": seconds,
-                "per_minute": notifications / seconds * 60,
-                "cores": (_cpu(flow) - first) / seconds,
-            }
+    with tempfile.TemporaryDirectory() as folder, _endpoint() as url, _flow(settings, url, Path(folder)) as flow:
+        begun = _wait(flow, Path(folder), 1)
+        first = _cpu(flow)
+        ended = _wait(flow, Path(folder), notifications)
+        seconds = ended - begun
+        return {
+            "notifications": notifications,
+            "seconds": seconds,
+            "per_minute": notifications / seconds * 60,
+            "cores": (_cpu(flow) - first) / seconds,
+        }
 
 
 def serve(port: int) -> None:

@@ -121,10 +121,15 @@ class Running:
     def has_ended(self) -> bool:
         return not self._thread.is_alive()
 
-    def end(self) -> None:
+    def leave(self) -> None:
+        """Stop, whatever came of it."""
         self._stop.set()
         self._thread.join(30)
         assert not self._thread.is_alive()
+
+    def end(self) -> None:
+        """Stop; it must not have failed."""
+        self.leave()
         if self._failure is not None:
             raise self._failure
 
@@ -135,8 +140,10 @@ def running(settings: Settings, folder: Path, **how) -> Iterator[Running]:
     flow = Running(settings, folder, **how)
     try:
         yield flow
-    finally:
-        flow.end()
+    except BaseException:
+        flow.leave()
+        raise
+    flow.end()
 
 
 def start_command(settings: Settings, folder: Path, *options: str) -> "subprocess.Popen[str]":

@@ -1,5 +1,6 @@
 """What may happen to the topic, and to the folder, between two runs and during one: it is told, nothing is skipped."""
 
+import asyncio
 import shutil
 import sqlite3
 import time
@@ -132,14 +133,17 @@ def test_nothing_is_delivered_that_nobody_would_remember(broker, topic_prefix, t
             wait_until(lambda: flow.progress.trouble() is None, "it runs")
             store = flow.progress.lanes[0]._store._connection
 
-            def lock(number, request):
+            async def lock(number, request):
                 if number == 0:
                     store.execute("PRAGMA query_only = ON")
+                await asyncio.sleep(0.05)
                 return 204
 
             endpoint.answer = lock
             send(settings, [notification(f"n{number}", subscription_id="sub") for number in range(50)])
             wait_until(lambda: flow.progress.trouble() is not None, "it says so")
+            # What was under way ends.
+            time.sleep(0.3)
             heard = len(endpoint.requests)
             time.sleep(0.5)
             assert len(endpoint.requests) == heard < 50
