@@ -29,6 +29,7 @@ from dataflows.settings import Settings
 
 _SECONDS_BETWEEN_LOOKS = 0.1
 _SECONDS_BETWEEN_SWEEPS = 1.0
+_SECONDS_BETWEEN_FORGETTING = 60.0
 _STORE_THREADS = 2
 _SPARE_THREADS = 8
 
@@ -135,9 +136,12 @@ class _Flow:
                 *(asyncio.create_task(lane.run()) for lane in lanes),
             ]
             keeping = asyncio.create_task(recorder.run())
-            await asyncio.wait([*parts, keeping], return_when=asyncio.FIRST_COMPLETED)
-            stopping.set()
-            self._ended.set()
+            try:
+                await asyncio.wait([*parts, keeping], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                # Interrupted, too: whoever waits for the thread that reads would wait for ever.
+                stopping.set()
+                self._ended.set()
             await asyncio.wait(parts)
             recorder.end()
             await asyncio.wait([keeping])
@@ -153,14 +157,17 @@ class _Flow:
             await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
 
     async def _sweep(self, executor: Executor, served: Sequence[str], stopping: asyncio.Event) -> None:
-        """Now and then, give up what is too old, and forget what was delivered long ago."""
+        """Now and then, give up what is too old, and more seldom forget what was delivered long ago."""
         loop = asyncio.get_running_loop()
+        forgets_at = 0.0
         while not stopping.is_set():
             try:
                 given_up = await loop.run_in_executor(executor, self._store.expire, served)
-                await loop.run_in_executor(executor, self._store.forget, self._settings.delivered_days)
                 if given_up:
                     self._remark(f"{given_up:,} deliveries were given up: `ratemill notifications list --state failed`")
+                if loop.time() >= forgets_at:
+                    gone = await loop.run_in_executor(executor, self._store.forget, self._settings.delivered_days)
+                    forgets_at = loop.time() + (0 if gone else _SECONDS_BETWEEN_FORGETTING)
             except UnmendableError:
                 raise
             except RatemillError as error:

@@ -109,19 +109,20 @@ class MailChannel:
         client = aiosmtplib.SMTP(
             hostname=settings.smtp_host,
             port=settings.smtp_port,
-            username=settings.smtp_user,
-            password=settings.smtp_password.get_secret_value() or None,
             timeout=settings.delivery_timeout_seconds,
             use_tls=settings.smtp_tls is SmtpTls.IMPLICIT,
             start_tls=settings.smtp_tls is SmtpTls.STARTTLS,
             tls_context=self._tls,
         )
+        connection = _Connection(client)
         try:
             await client.connect()
+            if settings.smtp_user is not None:
+                await client.login(settings.smtp_user, settings.smtp_password.get_secret_value())
         except BaseException:
-            client.close()
+            connection.drop()
             raise
-        return _Connection(client)
+        return connection
 
 
 class _Connection:
@@ -156,14 +157,24 @@ class _Connection:
 
     async def end(self) -> None:
         """Say goodbye; a server that does not answer is left."""
+        transport = self._client.transport
         try:
             await self._client.quit(timeout=1)
         except (aiosmtplib.SMTPException, OSError):
-            self._client.close()
+            self.drop()
+        _abort(transport)
 
     def drop(self) -> None:
         """Leave without a word."""
+        transport = self._client.transport
         self._client.close()
+        _abort(transport)
+
+
+def _abort(transport: asyncio.BaseTransport | None) -> None:
+    """Close now: TLS would wait for the server to say goodbye as well."""
+    if isinstance(transport, asyncio.WriteTransport):
+        transport.abort()
 
 
 def message_of(rendered: Rendered, sender: str, due: Due) -> bytes:

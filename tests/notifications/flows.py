@@ -105,7 +105,7 @@ class Running:
         self.progress = DeliveryProgress()
         self.remarks: list[str] = []
         self._stop = threading.Event()
-        self._failure: BaseException | None = None
+        self.failure: BaseException | None = None
         self._run = lambda: run_notifications(
             settings, folder, self._stop, progress=self.progress, remark=self.remarks.append, **how
         )
@@ -116,7 +116,7 @@ class Running:
         try:
             self._run()
         except BaseException as failure:
-            self._failure = failure
+            self.failure = failure
 
     def has_ended(self) -> bool:
         return not self._thread.is_alive()
@@ -130,8 +130,8 @@ class Running:
     def end(self) -> None:
         """Stop; it must not have failed."""
         self.leave()
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
 
 
 @contextmanager
@@ -142,6 +142,7 @@ def running(settings: Settings, folder: Path, **how) -> Iterator[Running]:
         yield flow
     except BaseException:
         flow.leave()
+        print(f"the flow said {flow.remarks}, and ended with {flow.failure!r}", file=sys.stderr)
         raise
     flow.end()
 

@@ -86,6 +86,7 @@ class Endpoint:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(0.02)
 
     async def _take(self, came: web.Request) -> web.StreamResponse:
         request = Request({name.lower(): value for name, value in came.headers.items()}, await came.read())
@@ -95,6 +96,24 @@ class Endpoint:
         if isinstance(answer, Awaitable):
             answer = await answer
         return web.Response(status=answer) if isinstance(answer, int) else answer
+
+
+class _Controller(Controller):
+    """One that closes what is open when it stops."""
+
+    def factory(self) -> SMTP:
+        self.__dict__.setdefault("made", []).append(made := super().factory())
+        return made
+
+    def stop(self, no_assert: bool = False) -> None:
+        asyncio.run_coroutine_threadsafe(self._close_all(), self.loop).result(10)
+        super().stop(no_assert)
+
+    async def _close_all(self) -> None:
+        for made in self.__dict__.get("made", ()):
+            if made.transport is not None:
+                made.transport.abort()
+        await asyncio.sleep(0.02)
 
 
 class Mailbox:
@@ -111,7 +130,7 @@ class Mailbox:
         if implicit_tls:
             # It knows nothing of the TLS below it.
             how = {"ssl_context": tls, "auth_require_tls": False}
-        self._controller = Controller(
+        self._controller = _Controller(
             self,
             hostname="127.0.0.1",
             port=self.port,
