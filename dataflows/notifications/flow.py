@@ -2,8 +2,8 @@
 
     topic ──► store (deliveries and the place behind them, one transaction) ──► a lane for each endpoint ──► outcomes
 
-Owns: that order, starting and stopping. Does not own: any of the parts. The rule: what is outside never stops the flow;
-what is not delivered yet is in the store, whatever happens to the process.
+Owns: that order, starting and stopping. Does not own: any of the parts. The rule: whom it delivers to never stops the
+flow; what is not delivered yet is in the store, whatever happens to the process.
 """
 
 import asyncio

@@ -8,14 +8,14 @@ not the recipient's. A message that is sent again has the same Message-ID, by wh
 import asyncio
 import hashlib
 import time
-from collections.abc import Mapping
+from datetime import datetime
 from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_FORM
 from functools import lru_cache
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import aiosmtplib
 import msgspec
@@ -30,7 +30,7 @@ from dataflows.settings import Settings
 
 _SECONDS_IDLE = 10.0
 _MESSAGES_PER_CONNECTION = 100
-_RENDERED_KEPT = 64
+_CONTENTS_KEPT = 64
 _LONGEST_SUBJECT = 250
 
 
@@ -50,8 +50,8 @@ class MailChannel:
         self._sender = settings.smtp_from
         self._tls = None if settings.smtp_tls is SmtpTls.NONE else tls_context(settings.smtp_ca, "RATEMILL_SMTP_CA")
         self._idle: list[_Connection] = []
-        # A list of thousands of recipients is rendered once.
-        self._rendered = lru_cache(_RENDERED_KEPT)(lambda record: _rendered(render, columns_of(record)))
+        # A list of thousands of recipients is read and rendered once.
+        self._contents = lru_cache(_CONTENTS_KEPT)(lambda record: _content(render, record))
 
     async def __aenter__(self) -> Self:
         return self
@@ -83,7 +83,7 @@ class MailChannel:
 
     def _message(self, due: Due) -> bytes:
         try:
-            return message_of(self._rendered(due.record), self._sender, due)
+            return message_of(*self._contents(due.record), self._sender, due)
         except (ValueError, MessageError) as error:
             reason = f"no message can be made for {due.recipient!r}: {error}"
             raise _UnsendableError(" ".join(reason.split())) from error
@@ -177,13 +177,13 @@ def _abort(transport: asyncio.BaseTransport | None) -> None:
         transport.abort()
 
 
-def message_of(rendered: Rendered, sender: str, due: Due) -> bytes:
+def message_of(rendered: Rendered, occurred_at: datetime, sender: str, due: Due) -> bytes:
     """The message as it is sent, the same each time; ValueError if there can be none for this recipient."""
     message = EmailMessage(policy=SMTP_FORM)
     message["From"] = Address(addr_spec=sender)
     message["To"] = Address(addr_spec=due.recipient)
     message["Subject"] = " ".join(rendered.subject.split())[:_LONGEST_SUBJECT]
-    message["Date"] = notification_of(due.record).occurred_at
+    message["Date"] = occurred_at
     message["Message-ID"] = message_id(due.notification_id, due.recipient, sender)
     message["Auto-Submitted"] = "auto-generated"
     message["X-Ratemill-Notification"] = msgspec.json.encode(due.notification_id).decode()
@@ -203,9 +203,10 @@ def message_id(notification_id: str, recipient: str, sender: str) -> str:
     return f"<{told[:32]}@{sender.rpartition('@')[2]}>"
 
 
-def _rendered(render: Render, columns: Mapping[str, Any]) -> Rendered:
+def _content(render: Render, record: bytes) -> tuple[Rendered, datetime]:
+    """What a message says, and when that occurred."""
     try:
-        return render(columns)
+        return render(columns_of(record)), notification_of(record).occurred_at
     except Exception as error:
         # A template is a deployment's own, and one that fails must not keep the others from being sent.
         raise ValueError(f"its template fails ({type(error).__name__}: {error})") from error

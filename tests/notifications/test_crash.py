@@ -121,6 +121,24 @@ def test_told_to_stop_while_an_endpoint_hangs(broker, topic_prefix, tmp_path):
     assert set(endpoint.ids.values()) == {2}
 
 
+def test_told_twice_it_waits_for_nobody(broker, topic_prefix, tmp_path):
+    async def hang(number, request):
+        await asyncio.sleep(60)
+        return 204
+
+    with Endpoint(hang) as endpoint:
+        settings = settings_for(broker, topic_prefix, endpoint, delivery_timeout_seconds=60)
+        send(settings, [notification("n1")])
+        flow = start_command(settings, tmp_path)
+        wait_until(lambda: len(endpoint.requests) == 1, "it is under way")
+        flow.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        flow.send_signal(signal.SIGTERM)
+        said = flow.communicate(timeout=20)[1]
+    assert flow.returncode == 130, said
+    assert {row["state"] for row in rows(tmp_path)} == {"pending"}
+
+
 def test_metrics_and_health(broker, topic_prefix, tmp_path):
     port = free_port()
     with Endpoint() as good, Endpoint(lambda number, request: 500) as bad:
