@@ -37,6 +37,9 @@ def settings(broker, topic_prefix) -> Settings:
     return settings_for(broker, topic_prefix, **own)
 
 
+OTHER_FLOWS = {Origin.RELAY, Origin.NOTIFICATIONS}
+
+
 def get(settings: Settings, path: str) -> tuple[int, str]:
     connection = HTTPConnection("127.0.0.1", settings.metrics_port, timeout=30)
     try:
@@ -138,7 +141,7 @@ def assert_all_was_counted(found: Samples, sent: int) -> None:
     assert {stage for (stage,), seconds in found["ratemill_stage_seconds_total"].items() if seconds > 0} == set(Stage)
     assert {step for (step,), size in found["ratemill_snapshot_bytes_total"].items() if size > 0} == set(Step)
     names = {name.removesuffix("_bucket").removesuffix("_sum").removesuffix("_count") for name in found}
-    assert names == {metric.name for metric in METRICS if metric.origin is not Origin.RELAY}
+    assert names == {metric.name for metric in METRICS if metric.origin not in OTHER_FLOWS}
 
 
 def test_a_killed_process_is_seen_and_forgotten(world, settings, tmp_path):

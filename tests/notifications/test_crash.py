@@ -9,6 +9,7 @@ import subprocess
 import time
 import urllib.request
 
+from dataflows.metrics_deliveries_table import DELIVERY_METRICS
 from ops.kafka.broker import free_port
 from tests.kafka.flows import stop
 from tests.kafka.relaying import wait_until
@@ -167,6 +168,7 @@ def test_metrics_and_health(broker, topic_prefix, tmp_path):
     assert found[f'ratemill_delivery_attempts_total{{endpoint="{good.url}",outcome="delivered"}}'] == 6
     assert found[f'ratemill_delivery_attempts_total{{endpoint="{bad.url}",outcome="failed"}}'] >= 5
     assert found['ratemill_oldest_pending_delivery_seconds{channel="mail"}'] > 0
+    assert {metric.name for metric in DELIVERY_METRICS} <= {name.partition("{")[0] for name in found}
     assert "No mail server is set" in said
 
 
