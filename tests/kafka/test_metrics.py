@@ -23,6 +23,7 @@ from tests.flow.world import World, make_world
 from tests.kafka.flows import lines_of, make_topics, running, send, settings_for, start_flow, wait_until_received
 
 PARTITIONS = 3
+OTHER_FLOWS = {Origin.RELAY, Origin.NOTIFICATIONS}
 Samples = dict[str, dict[tuple[str, ...], float]]
 
 
@@ -35,9 +36,6 @@ def world(tmp_path_factory) -> World:
 def settings(broker, topic_prefix) -> Settings:
     own = {"topic_partitions": PARTITIONS, "metrics_port": free_port(), "stall_seconds": 120, "reinject_parked": False}
     return settings_for(broker, topic_prefix, **own)
-
-
-OTHER_FLOWS = {Origin.RELAY, Origin.NOTIFICATIONS}
 
 
 def get(settings: Settings, path: str) -> tuple[int, str]:
