@@ -33,7 +33,7 @@ def refusal_of(address: str) -> str:
     # A scope, such as %eth0, names a network of this machine.
     found = ip_address(address.partition("%")[0])
     meant = _translated(found)
-    is_public = meant.is_global and not meant.is_multicast and "%" not in address
+    is_public = meant.is_global and not meant.is_multicast
     return "" if is_public else f"{address} is in a private network"
 
 
