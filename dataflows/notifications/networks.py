@@ -30,7 +30,7 @@ class PrivateAddressError(OSError):
 
 def refusal_of(address: str) -> str:
     """Why webhooks may not reach an address; empty if they may. ValueError if it is none."""
-    # A scope, such as %eth0, names a network of this machine.
+    # A scope, such as %eth0, is no part of the address.
     found = ip_address(address.partition("%")[0])
     meant = _translated(found)
     is_public = meant.is_global and not meant.is_multicast

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import threading
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -23,10 +24,11 @@ USER, PASSWORD = "ratemill", "right-for-mail"
 
 @dataclass(frozen=True)
 class Request:
-    """What an endpoint was sent."""
+    """What an endpoint was sent, and when, on the monotonic clock."""
 
     headers: dict[str, str]
     body: bytes
+    at: float
 
     @property
     def id(self) -> str:
@@ -89,7 +91,9 @@ class Endpoint:
         await asyncio.sleep(0.02)
 
     async def _take(self, came: web.Request) -> web.StreamResponse:
-        request = Request({name.lower(): value for name, value in came.headers.items()}, await came.read())
+        request = Request(
+            {name.lower(): value for name, value in came.headers.items()}, await came.read(), time.monotonic()
+        )
         number = len(self.requests)
         self.requests.append(request)
         answer = self.answer(number, request)

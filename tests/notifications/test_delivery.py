@@ -143,7 +143,7 @@ def test_ten_thousand_recipients(broker, topic_prefix, tmp_path):
             # The endpoint does not wait for ten thousand messages.
             wait_until(lambda: endpoint.ids == {"n1": 1, "n2": 1}, "the endpoint heard of both")
             assert len(mail.messages) < 5_000
-            wait_until(lambda: len(mail.messages) >= 1_000, "a thousand messages")
+            wait_until(lambda: len(mail.messages) >= 400, "hundreds of messages")
     done = mail.addresses
     assert max(done.values()) == 1
     pending = [row["recipient"] for row in rows(tmp_path, "pending")]
