@@ -7,55 +7,8 @@ reads facts). The rule: a name that somebody may watch changes with a changelog 
 'records'
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import StrEnum
-
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
-
-
-class Kind(StrEnum):
-    """The types of metrics, as Prometheus calls them."""
-
-    COUNTER = "counter"
-    GAUGE = "gauge"
-    HISTOGRAM = "histogram"
-
-
-class Origin(StrEnum):
-    """Who knows the values of a metric: any flow, or the rating flow's supervisor and so on; the last is the relay."""
-
-    FLOW = "flow"
-    SUPERVISOR = "supervisor"
-    PROCESSES = "processes"
-    LEDGER = "ledger"
-    KAFKA = "Kafka"
-    RELAY = "relay"
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One metric: its name as it is scraped, the unit of its values, and what they mean, in a sentence."""
-
-    name: str
-    kind: Kind
-    origin: Origin
-    unit: str
-    meaning: str
-    labels: tuple[str, ...] = ()
-
-    def family(self, samples: Iterable[tuple[Iterable[object], float]]) -> CounterMetricFamily | GaugeMetricFamily:
-        """The metric with these samples: the values of its labels, and its own."""
-        made = CounterMetricFamily if self.kind is Kind.COUNTER else GaugeMetricFamily
-        family = made(self.name, self.meaning, labels=self.labels)
-        for labels, value in samples:
-            family.add_metric([str(label) for label in labels], value)
-        return family
-
-    def one(self, value: float) -> CounterMetricFamily | GaugeMetricFamily:
-        """The metric, which has no labels, with this value."""
-        return self.family([((), value)])
-
+from dataflows.metrics_deliveries_table import DELIVERY_METRICS
+from dataflows.metrics_form import Kind, Metric, Origin
 
 READY = Metric(
     "ratemill_ready",
@@ -267,4 +220,5 @@ METRICS = (
     RELAY_POSITION,
     RELAY_BEHIND,
     RELAY_MESSAGES,
+    *DELIVERY_METRICS,
 )

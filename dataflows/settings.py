@@ -24,10 +24,12 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    SecretStr,
     SerializationInfo,
     ValidationError,
 )
 
+from dataflows.delivery_settings import WITH_SECRETS, MailAddress, Secret, SigningSecret, SmtpTls, Webhooks
 from dataflows.errors import RatemillError
 from dataflows.kafka_settings import KafkaSettings, checked_settings, flat_settings, masked, named_setting
 from schemas.problems import suggestion
@@ -36,7 +38,6 @@ _PREFIX = "RATEMILL_"
 _KAFKA_PREFIX = "RATEMILL_KAFKA_"
 _FILE = "RATEMILL_SETTINGS"
 _DAYS_OF_LATENESS = 35
-_WITH_SECRETS = "with_secrets"
 
 
 def _split(value: Any) -> Any:
@@ -44,7 +45,7 @@ def _split(value: Any) -> Any:
 
 
 def _written(values: dict[str, str], how: SerializationInfo) -> dict[str, str]:
-    return dict(values) if how.context == _WITH_SECRETS else masked(values)
+    return dict(values) if how.context == WITH_SECRETS else masked(values)
 
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -110,6 +111,35 @@ class Settings(BaseModel):
     )
     metrics_host: str = Field("127.0.0.1", min_length=1, description="address that metrics and health listen at")
     metrics_port: int = Field(9464, ge=0, le=65_535, description="port of metrics and health; 0: none")
+    deliveries: Path | None = Field(
+        None, description="folder of the notification flow: what is delivered and what waits"
+    )
+    notifications_group: str = Field(
+        "ratemill-notifications", min_length=1, max_length=249, description="its consumer group, for lag dashboards"
+    )
+    smtp_host: str | None = Field(None, min_length=1, description="the mail server; absent: no e-mail is sent")
+    smtp_port: int = Field(587, ge=1, le=65_535, description="port of the mail server")
+    smtp_tls: SmtpTls = Field(SmtpTls.STARTTLS, description="TLS with the mail server: starttls, implicit or none")
+    smtp_ca: Path | None = Field(None, description="file of authorities for it; absent: those of the system")
+    smtp_user: str | None = Field(None, min_length=1, description="user at the mail server")
+    smtp_password: Secret = Field(SecretStr(""), description="password at the mail server")
+    smtp_from: MailAddress | None = Field(None, description="the address that e-mail comes from")
+    smtp_connections: int = Field(4, ge=1, le=64, description="messages that are sent at the same time")
+    webhooks: Webhooks = Field((), description="endpoints, separated by spaces; kinds may follow: URL#kind,kind")
+    webhook_secret: SigningSecret = Field(
+        SecretStr(""), description="whsec_<base64>, signs webhooks; several, by spaces, while one replaces another"
+    )
+    webhook_ca: Path | None = Field(None, description="file of authorities for endpoints; absent: those of the system")
+    webhook_private_networks: bool = Field(False, description="endpoints may be in private networks, and use http")
+    webhook_connections: int = Field(16, ge=1, le=256, description="webhooks sent to an endpoint at the same time")
+    delivery_timeout_seconds: Seconds = Field(15, description="how long one attempt to deliver may take")
+    delivery_retry_seconds: Seconds = Field(5, description="pause before the second attempt, at most; then it doubles")
+    delivery_pause_seconds: Seconds = Field(3_600, description="the longest pause between two attempts")
+    delivery_attempts: int = Field(40, ge=1, le=10_000, description="attempts after which a delivery has failed")
+    delivery_hours: Seconds = Field(72, description="hours after which a delivery has failed")
+    circuit_failures: int = Field(5, ge=1, le=1_000, description="failures in a row after which an endpoint may rest")
+    circuit_seconds: Seconds = Field(30, description="how long it rests before one delivery tries it again")
+    delivered_days: Seconds = Field(30, description="days that what was delivered stays in the table")
 
     @property
     def lateness_us(self) -> int | None:
@@ -128,7 +158,7 @@ class Settings(BaseModel):
 
     def to_json(self) -> str:
         """All settings, secrets included, to hand on to a child process, and not to be shown."""
-        return self.model_dump_json(context=_WITH_SECRETS)
+        return self.model_dump_json(context=WITH_SECRETS)
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:

@@ -21,8 +21,6 @@ DONE, PROBLEMS, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 COMMANDS = tuple(
     "demo check rate run sql explain backfill reinject topics publish produce notifications settings".split()
 )
-# Those that have commands of their own.
-GROUPS = ("notifications",)
 
 # Options that take every word up to the next option: `--events a.ndjson b.ndjson`.
 _MANY_VALUES = ("--events",)
@@ -48,8 +46,8 @@ def build(commands: Sequence[str]) -> typer.Typer:
     app.callback()(_options)
     for name in commands:
         command = importlib.import_module(f"ops.commands.{name}")
-        if name in GROUPS:
-            app.add_typer(command.app, name=name)
+        if hasattr(command, "app"):
+            app.add_typer(command.app, name=name, epilog=command.EXAMPLES)
         else:
             app.command(name, epilog=command.EXAMPLES)(command.run)
     return app

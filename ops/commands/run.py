@@ -3,6 +3,7 @@
 import signal
 import sys
 from enum import StrEnum
+from pathlib import Path
 from threading import Event
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from dataflows.relay_start import RelayStart
 from dataflows.settings import Settings
 from dataflows.supervisor import Supervisor
 from ops.arguments import LedgerOption, needed, settings_with
+from ops.delivering import deliver
 from ops.ledger_views import write_views
 from ops.output import remark, say
 from ops.reinjector import Reinjector
@@ -28,6 +30,8 @@ Examples:
     ratemill run rating --ledger ledger --processes 4
 
     ratemill run relay --ledger ledger --metrics-port 9465
+
+    ratemill run notifications --deliveries deliveries --metrics-port 9466
 """
 
 
@@ -36,22 +40,40 @@ class Flow(StrEnum):
 
     RATING = "rating"
     RELAY = "relay"
+    NOTIFICATIONS = "notifications"
+
+
+# Which options a flow has, besides those of all flows.
+_OF_ALL = {"flow", "metrics_port"}
+_OPTIONS = {
+    Flow.RATING: {"ledger", "processes", "workers", "accept_loss"},
+    Flow.RELAY: {"ledger", "start", "until_caught_up"},
+    Flow.NOTIFICATIONS: {"deliveries", "accept_loss"},
+}
+
+ProcessesOption = Annotated[
+    int | None, typer.Option(min=1, max=64, help="Processes of the flow on this machine; may change at any start.")
+]
+MetricsPortOption = Annotated[
+    int | None,
+    typer.Option(min=0, max=65_535, help="Port of metrics and health, one for each flow of a machine; 0: none."),
+]
+DeliveriesOption = Annotated[
+    Path | None,
+    typer.Option("--deliveries", "--state", help="notifications: its folder; else RATEMILL_DELIVERIES.", metavar="DIR"),
+]
 
 
 def run(
-    flow: Annotated[Flow, typer.Argument(help="Which flow.", metavar="rating|relay")],
+    context: typer.Context,
+    flow: Annotated[Flow, typer.Argument(help="Which flow.", metavar="rating|relay|notifications")],
     ledger: LedgerOption = None,
-    processes: Annotated[
-        int | None, typer.Option(min=1, max=64, help="Processes of the flow on this machine; may change at any start.")
-    ] = None,
+    processes: ProcessesOption = None,
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Worker threads of one process.")] = None,
-    metrics_port: Annotated[
-        int | None,
-        typer.Option(min=0, max=65_535, help="Port of metrics and health, one for each flow of a machine; 0: none."),
-    ] = None,
+    metrics_port: MetricsPortOption = None,
     accept_loss: Annotated[
         bool,
-        typer.Option("--accept-loss", help="rating: go on at the first record there is where others were deleted."),
+        typer.Option("--accept-loss", help="Not relay: go on at the first record there is where others were deleted."),
     ] = False,
     start: Annotated[
         RelayStart | None, typer.Option("--from", help="relay: where to begin, should Kafka know no position.")
@@ -59,31 +81,38 @@ def run(
     until_caught_up: Annotated[
         bool, typer.Option("--until-caught-up", help="relay: end when all that is published has been sent.")
     ] = False,
+    deliveries: DeliveriesOption = None,
 ) -> None:
     """Run a flow until Ctrl-C or SIGTERM.
 
     `rating` rates the topic of events into the ledger; processes that die or stall are all started again from the last
     commit, and what is committed at the end is published. `relay` sends what the ledger publishes to the other topics.
+    `notifications` delivers what the topic of notifications holds, by e-mail and webhook.
     """
+    _refuse_others(flow, context)
     stopping = stop_on_signals()
-    settings = settings_with(ledger=ledger, processes=processes, workers=workers, metrics_port=metrics_port)
-    path = needed(settings.ledger, "ledger")
+    settings = settings_with(
+        ledger=ledger, processes=processes, workers=workers, metrics_port=metrics_port, deliveries=deliveries
+    )
+    if flow is Flow.NOTIFICATIONS:
+        deliver(settings, needed(settings.deliveries, "deliveries"), accept_loss, stopping)
+        return
+    folder = _ledger_of(flow, settings)
     if flow is Flow.RATING:
-        _refuse(flow, {"--from": start is not None, "--until-caught-up": until_caught_up})
+        _rate(settings, folder, accept_loss, stopping)
     else:
-        _refuse(flow, {"--accept-loss": accept_loss, "--processes": processes, "--workers": workers})
+        _relay(settings, folder, until_caught_up, start, stopping)
+
+
+def _ledger_of(flow: Flow, settings: Settings) -> LedgerFolder:
+    """The ledger of a flow that has one, made if there is none."""
+    path = needed(settings.ledger, "ledger")
     is_new = not path.exists()
     folder = open_folder(path, settings.key_groups, settings.writers)
     check_reachable(settings)
     if sys.stderr.isatty():
         remark(_first_words(flow, folder, settings, is_new))
-    if flow is Flow.RATING:
-        _rate(settings, folder, accept_loss, stopping)
-    else:
-        progress = RelayProgress()
-        with serving_relay(settings, folder, progress):
-            run_relay(settings, folder, stopping, until_caught_up, start=start, progress=progress, remark=remark)
-        say(f"{progress.commits:,} commits relayed, {progress.messages.total():,} messages.")
+    return folder
 
 
 def _first_words(flow: Flow, folder: LedgerFolder, settings: Settings, is_new: bool) -> str:
@@ -98,10 +127,20 @@ def _first_words(flow: Flow, folder: LedgerFolder, settings: Settings, is_new: b
     return f"{what}{made}{metrics}. Ctrl-C ends it."
 
 
-def _refuse(flow: Flow, stated: dict[str, object]) -> None:
+def _refuse_others(flow: Flow, context: typer.Context) -> None:
     """An option of another flow would be ignored in silence."""
-    if wrong := next((name for name, given in stated.items() if given), None):
-        raise typer.BadParameter(f"is no option of `ratemill run {flow}`", param_hint=f"'{wrong}'")
+    for option in context.command.params:
+        if context.params.get(option.name or "") and option.name not in _OF_ALL | _OPTIONS[flow]:
+            raise typer.BadParameter(f"is no option of `ratemill run {flow}`", param_hint=f"'{option.opts[0]}'")
+
+
+def _relay(
+    settings: Settings, folder: LedgerFolder, until_caught_up: bool, start: RelayStart | None, stopping: Event
+) -> None:
+    progress = RelayProgress()
+    with serving_relay(settings, folder, progress):
+        run_relay(settings, folder, stopping, until_caught_up, start=start, progress=progress, remark=remark)
+    say(f"{progress.commits:,} commits relayed, {progress.messages.total():,} messages.")
 
 
 def _rate(settings: Settings, folder: LedgerFolder, accept_loss: bool, stopping: Event) -> None:

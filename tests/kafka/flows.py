@@ -100,7 +100,7 @@ def start_flow(
     settings: Settings, ledger: Path, flow: str = "rating", *options: str, **popen: object
 ) -> subprocess.Popen:
     """`ratemill run` in a process group of its own."""
-    values = settings.model_dump(mode="json", exclude_none=True, exclude={"kafka", "events", "catalog"})
+    values = settings.model_dump(mode="json", exclude_defaults=True, exclude={"kafka", "events", "catalog"})
     environment = os.environ | {f"RATEMILL_{name.upper()}": str(value) for name, value in values.items()}
     environment["RATEMILL_KAFKA_BOOTSTRAP_SERVERS"] = settings.kafka["bootstrap.servers"]
     return subprocess.Popen(

@@ -23,6 +23,7 @@ from tests.flow.world import World, make_world
 from tests.kafka.flows import lines_of, make_topics, running, send, settings_for, start_flow, wait_until_received
 
 PARTITIONS = 3
+OTHER_FLOWS = {Origin.RELAY, Origin.NOTIFICATIONS}
 Samples = dict[str, dict[tuple[str, ...], float]]
 
 
@@ -138,7 +139,7 @@ def assert_all_was_counted(found: Samples, sent: int) -> None:
     assert {stage for (stage,), seconds in found["ratemill_stage_seconds_total"].items() if seconds > 0} == set(Stage)
     assert {step for (step,), size in found["ratemill_snapshot_bytes_total"].items() if size > 0} == set(Step)
     names = {name.removesuffix("_bucket").removesuffix("_sum").removesuffix("_count") for name in found}
-    assert names == {metric.name for metric in METRICS if metric.origin is not Origin.RELAY}
+    assert names == {metric.name for metric in METRICS if metric.origin not in OTHER_FLOWS}
 
 
 def test_a_killed_process_is_seen_and_forgotten(world, settings, tmp_path):

@@ -7,19 +7,7 @@ import pytest
 
 from tests.ops.ratemill import ROOT, event, here, inside, query, rated_world, ratemill, succeed, write_world
 
-COMMANDS = (
-    "demo",
-    "check",
-    "rate",
-    "sql",
-    "explain",
-    "backfill",
-    "reinject",
-    "topics",
-    "produce",
-    "notifications",
-    "settings",
-)
+COMMANDS = tuple("demo check rate sql explain backfill reinject topics produce notifications settings".split())
 
 
 @pytest.mark.parametrize("command", COMMANDS)

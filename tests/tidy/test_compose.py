@@ -15,7 +15,18 @@ COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "ratemill"}
 FLOWS = {name: service for name, service in OURS.items() if service["command"][0] == "run"}
-CLUSTER = {"broker", "topics", "rating", "relay", "settlement", "notifications", "synthetic", "prometheus", "grafana"}
+CLUSTER = {
+    "broker",
+    "topics",
+    "rating",
+    "relay",
+    "settlement",
+    "notifications",
+    "mail",
+    "synthetic",
+    "prometheus",
+    "grafana",
+}
 GRAFANA = "ops/compose/grafana"
 
 

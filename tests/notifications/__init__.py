@@ -1,0 +1,1 @@
+"""The notification flow against a real broker, a real mail server and real endpoints."""
