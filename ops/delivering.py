@@ -4,8 +4,9 @@ import sys
 from pathlib import Path
 from threading import Event
 
-from dataflows.connectors.kafka_client import topic_name
+from dataflows.connectors.kafka_client import check_reachable, topic_name
 from dataflows.metrics_deliveries import serving_notifications
+from dataflows.notifications.endpoints import check_endpoints
 from dataflows.notifications.flow import DeliveryProgress, run_notifications
 from dataflows.notifications.intake import TOPIC
 from dataflows.settings import Settings
@@ -15,6 +16,8 @@ from ops.wording import Wording
 
 def deliver(settings: Settings, folder: Path, accept_loss: bool, stopping: Event) -> None:
     """Deliver until told to stop; RatemillError says why that cannot go on."""
+    check_endpoints(settings)
+    check_reachable(settings)
     progress = DeliveryProgress()
     if sys.stderr.isatty():
         remark(f"Delivering the topic {topic_name(settings, TOPIC)}, kept in {folder}. Ctrl-C ends it.")

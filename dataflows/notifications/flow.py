@@ -21,7 +21,7 @@ from dataflows.notifications.intake import Intake
 from dataflows.notifications.lanes import Channel, Lane
 from dataflows.notifications.mail import MailChannel
 from dataflows.notifications.recorder import Recorder
-from dataflows.notifications.rendering import Render, plain_rendering
+from dataflows.notifications.rendering import Render
 from dataflows.notifications.store import Store, Taken
 from dataflows.notifications.webhook import WebhookChannel
 from dataflows.relay import to_standard_error
@@ -64,7 +64,7 @@ def run_notifications(
     folder: Path,
     stop: threading.Event,
     *,
-    render: Render = plain_rendering,
+    render: Render,
     accept_loss: bool = False,
     progress: DeliveryProgress | None = None,
     remark: Callable[[str], None] = to_standard_error,

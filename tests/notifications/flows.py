@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka import Producer
 
@@ -82,8 +84,24 @@ def notification(identity: str, *recipients: str, **more) -> dict:
         "limit": "1000000000000000000000.000001",
         "recipients": list(recipients),
         "synthetic": False,
+        "catalog_digest": "0a",
         **more,
     }
+
+
+@dataclass(frozen=True)
+class PlainText:
+    """A message without HTML."""
+
+    subject: str
+    text: str
+    html: str | None = None
+
+
+def in_plain_text(columns: Mapping[str, Any]) -> PlainText:
+    """All that a notification says, column by column."""
+    stated = "".join(f"{name}: {value}\n" for name, value in columns.items() if name != "recipients" and value)
+    return PlainText(f"{columns['kind']}: {columns['subscription_id']}".replace("_", " "), stated)
 
 
 def send(settings: Settings, messages: Iterable[dict | bytes]) -> None:
@@ -107,7 +125,10 @@ class Running:
         self._stop = threading.Event()
         self.failure: BaseException | None = None
         self._run = lambda: run_notifications(
-            settings, folder, self._stop, progress=self.progress, remark=self.remarks.append, **how
+            settings,
+            folder,
+            self._stop,
+            **{"render": in_plain_text, "progress": self.progress, "remark": self.remarks.append} | how,
         )
         self._thread = threading.Thread(target=self._guarded)
         self._thread.start()

@@ -12,6 +12,7 @@ from tests.kafka.relaying import wait_until
 from tests.notifications.flows import (
     QUICK,
     SECRET,
+    in_plain_text,
     mail_settings,
     notification,
     running,
@@ -85,7 +86,7 @@ REFUSED = {
 def test_what_cannot_work_is_refused_at_the_start(sentence, tmp_path):
     settings = Settings.model_validate(REFUSED[sentence])
     with pytest.raises(RatemillError, match=sentence.replace(".", r"\.")):
-        run_notifications(settings, tmp_path, threading.Event())
+        run_notifications(settings, tmp_path, threading.Event(), render=in_plain_text)
 
 
 @pytest.mark.parametrize(

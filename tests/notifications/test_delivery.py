@@ -9,10 +9,10 @@ import pytest
 
 from dataflows.errors import RatemillError
 from dataflows.notifications.looks import malformed
-from dataflows.notifications.rendering import PlainText
 from tests.kafka.relaying import wait_until
 from tests.notifications.flows import (
     SECRET,
+    PlainText,
     notification,
     rows,
     running,
@@ -137,7 +137,9 @@ def test_ten_thousand_recipients(broker, topic_prefix, tmp_path):
     """All are kept at once; none is written to twice."""
     addresses = [f"person-{number}@acme.example" for number in range(10_000)]
     with Mailbox() as mail, Endpoint() as endpoint:
-        settings = settings_for(broker, topic_prefix, endpoint, mail=mail, smtp_connections=8)
+        settings = settings_for(
+            broker, topic_prefix, endpoint, mail=mail, smtp_connections=8, delivery_timeout_seconds=30
+        )
         send(settings, [notification("n1", *addresses), notification("n2", "joe@acme.com")])
         with running(settings, tmp_path):
             # The endpoint does not wait for ten thousand messages.

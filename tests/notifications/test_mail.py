@@ -8,11 +8,11 @@ import pytest
 
 from dataflows.notifications.mail import MailChannel
 from dataflows.notifications.outcomes import Delivered, Due, Failure
-from dataflows.notifications.rendering import plain_rendering
 from dataflows.settings import Settings
 from tests.kafka.relaying import wait_until
 from tests.notifications.flows import (
     QUICK,
+    in_plain_text,
     mail_settings,
     notification,
     rows,
@@ -30,7 +30,7 @@ def attempt(mail: Mailbox, *addresses: str, identity: str = "n1", **update) -> l
     record = json.dumps(notification(identity, *addresses)).encode()
 
     async def run():
-        async with MailChannel(settings, plain_rendering) as channel:
+        async with MailChannel(settings, in_plain_text) as channel:
             return [await channel.attempt(Due(1, identity, "quota_reached", each, 0, 0, record)) for each in addresses]
 
     return asyncio.run(run())
