@@ -33,8 +33,8 @@ class Subscriptions:
     """All subscriptions. `life` (n, 4) int64 is start, end, end of the trial, and the row of its clock in `clocks`.
 
     Times are microseconds UTC. The end (exclusive; ENDLESS if open) is the effective one: the earliest of the
-    `stated_end`, the cancellation, and the end of the test hour. What is asked together lies together: of a million
-    subscriptions each row costs a wait for memory.
+    `stated_end`, the cancellation (said at `cancelled_at`, ENDLESS if not), and the end of the test hour. What is asked
+    together lies together: of a million subscriptions each row costs a wait for memory.
     `id_hash` (uint32) is the CRC-32 of the id, which decides the key group. `hashes` (n, 2) uint64 stand for the ids
     where they must stay the same under every catalog; `by_hash` are the rows in the order of their first halves.
     """
@@ -43,6 +43,7 @@ class Subscriptions:
     product: Index
     life: npt.NDArray[np.int64]
     stated_end: Times
+    cancelled_at: Times
     id_hash: npt.NDArray[np.uint32]
     hashes: npt.NDArray[np.uint64]
     by_hash: Index
@@ -64,7 +65,8 @@ class Products:
     """All product versions: `first_charge` has one entry per product and one more; its quotas count as charges.
 
     None in `sources` means every source. `charged` (products, sources + 1) says whether a product charges a source of
-    `source_lookup`; the last column (-1) stands for every source that no product names.
+    `source_lookup`; the last column (-1) stands for every source that no product names. `notifies_trial`: the owner is
+    told before a trial ends.
     """
 
     ids: tuple[str, ...]
@@ -74,6 +76,7 @@ class Products:
     sources: tuple[frozenset[str] | None, ...]
     source_lookup: NameRows
     charged: npt.NDArray[np.bool_]
+    notifies_trial: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +183,9 @@ def _products(catalog: Catalog, charges: Charges) -> Products:
         sources=sources,
         source_lookup=NameRows(pl.Series(named, dtype=pl.String)),
         charged=np.array(charged, np.bool_).reshape(len(sources), len(named) + 1),
+        notifies_trial=np.array(
+            [bool(one.free_trial and one.free_trial.notify_before_end) for one in catalog.products], np.bool_
+        ),
     )
 
 
@@ -198,6 +204,9 @@ def _subscriptions(catalog: Catalog) -> Subscriptions:
         product=product,
         life=np.stack([start, _effective_ends(catalog, product, start, every_clock), start + trial, clock], axis=1),
         stated_end=_stated_ends(catalog),
+        cancelled_at=np.array(
+            [ENDLESS if one.cancelled_at is None else microseconds(one.cancelled_at) for one in subscriptions], np.int64
+        ),
         id_hash=np.fromiter((zlib.crc32(name.encode()) for name in ids), np.uint32, len(ids)),
         hashes=hashes,
         by_hash=np.argsort(hashes[:, 0]),

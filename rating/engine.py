@@ -17,6 +17,7 @@ from rating.catalog import CompiledCatalog
 from rating.dedupe import Sightings, hash_identities, pack_positions
 from rating.fold import Folded, fold
 from rating.measures import event_columns, measure
+from rating.occasions import discovered, parked
 from rating.pairs import Batch, Pairs
 from rating.periods import FoundPeriods, Times
 from rating.prices import Index, Mask
@@ -79,15 +80,20 @@ class Share:
 class Admitted:
     """A batch after its stateless half: `settled` are ledger rows of `events` that are decided; the shares are not.
 
-    `record_time` is the lane's progress in microseconds UTC; `received` counts the records; `catalog` is a digest.
+    `notifications` tell of credentials and strangers that came to light.
+
+    `record_time` is the lane's progress in microseconds UTC, `first_time` that at its first record; `received` counts
+    the records; `catalog` is a digest.
     """
 
     catalog: str
     partition: int
     next_offset: int
     record_time: int
+    first_time: int
     received: int
     settled: pl.DataFrame
+    notifications: pl.DataFrame
     shares: tuple[tuple[int, Share], ...]
 
 
@@ -109,8 +115,15 @@ def admit(
         batch.partition,
         batch.next_offset,
         lane.latest_time,
+        int(resolved.record_time[0]) if len(whole.events) else lane.latest_time,
         len(whole.events),
         rows.settled_rows(whole.take(decided), catalog),
+        pl.concat(
+            [
+                discovered(whole.events, resolved.discovered, batch.partition, catalog),
+                parked(lane, whole.events, batch.partition, catalog),
+            ]
+        ),
         _split(whole, open_rows, pairs, catalog, settings.key_groups),
     )
     return lane, admitted

@@ -60,7 +60,7 @@ def notification_rows(
         details=pl.lit(None, pl.String),
         catalog_digest=pl.lit(catalog.digest),
     )
-    return rows.with_columns(notification_id=_ids(rows)).select(_ROWS.names()).cast(_ROWS)
+    return rows.with_columns(notification_id=ids_of(rows, _ID)).select(_ROWS.names()).cast(_ROWS)
 
 
 def _named(subscription: Index, charge: Index, catalog: CompiledCatalog) -> list[pl.Series]:
@@ -122,9 +122,9 @@ def _recipients(subscription: Index, catalog: CompiledCatalog) -> pl.Series:
     return pl.Series(told, dtype=pl.List(pl.String))
 
 
-def _ids(rows: pl.DataFrame) -> pl.Series:
-    """128 bits in hexadecimal; what is absent is empty, which no name is."""
-    said = rows.select(pl.concat_str([pl.col(name).cast(pl.String).fill_null("") for name in _ID], separator="\n"))
+def ids_of(rows: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
+    """Made of what these columns say: 128 bits in hexadecimal. What is absent is empty, which no name is."""
+    said = rows.select(pl.concat_str([pl.col(name).cast(pl.String).fill_null("") for name in columns], separator="\n"))
     digits = stable_hashes(said.to_series()).tobytes().hex()
     ids = [digits[start : start + _ID_LENGTH] for start in range(0, len(digits), _ID_LENGTH)]
     return pl.Series(ids, dtype=pl.String)

@@ -31,20 +31,22 @@ class _LaneSnapshot(msgspec.Struct, array_like=True):
     version: int
     latest_time: int
     credentials: dict[str, str]
+    strangers: list[int] = []
 
 
 @dataclass(slots=True)
 class LaneState:
     """`latest_time` is the clock in microseconds UTC (NONE_YET at first); `credentials`: credential to subscription.
 
-    `found`, the periods and windows found last, only spares work and is no part of a snapshot; it belongs to the
-    catalog with the digest `catalog`.
+    `strangers` are hashes of what parked events have named. `found`, the periods and windows found last, only spares
+    work and is no part of a snapshot; it belongs to the catalog with the digest `catalog`.
     """
 
     latest_time: int = NONE_YET
     credentials: dict[str, str] = field(default_factory=dict)
     found: tuple[FoundPeriods, FoundPeriods] | None = None
     catalog: str = ""
+    strangers: set[int] = field(default_factory=set)
 
     @classmethod
     def new(cls) -> "LaneState":
@@ -53,23 +55,25 @@ class LaneState:
 
     def snapshot(self) -> bytes:
         """The state as versioned plain bytes."""
-        return msgspec.msgpack.encode(_LaneSnapshot(_SNAPSHOT_VERSION, self.latest_time, self.credentials))
+        return msgspec.msgpack.encode(
+            _LaneSnapshot(_SNAPSHOT_VERSION, self.latest_time, self.credentials, sorted(self.strangers))
+        )
 
     @classmethod
     def load(cls, snapshot: bytes) -> "LaneState":
         """The state that `snapshot` gave."""
         stored = msgspec.msgpack.decode(snapshot, type=_LaneSnapshot)
         assert stored.version == _SNAPSHOT_VERSION, f"lane state of version {stored.version} is not known"
-        return cls(stored.latest_time, stored.credentials)
+        return cls(stored.latest_time, stored.credentials, strangers=set(stored.strangers))
 
 
 @dataclass(slots=True)
 class Resolved:
     """One row per record: times (int64 microseconds), the row of its subscription (-1: none), and what is decided.
 
-    `record_time` is the lane's clock at the record.
-
-    `verdict` (int8) is 0 while nothing is decided; `reason` and `detail` belong to the decided ones.
+    `record_time` is the lane's clock at the record. `discovered` credentials were met first here: by name, the row and
+    the subscription that they are given. `verdict` (int8) is 0 while nothing is decided; `reason` and `detail` belong
+    to the decided ones.
     """
 
     event_time: Times
@@ -78,6 +82,7 @@ class Resolved:
     verdict: npt.NDArray[np.int8]
     reason: dict[int, Reason]
     detail: dict[int, str]
+    discovered: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def decide(self, rows: Mask, verdict: Verdict, reason: Reason, detail: str | Callable[[int], str]) -> None:
         """Gives the rows a verdict, unless they have a greater one."""
@@ -176,6 +181,7 @@ def _by_credential(
         known = home if first < row else lane.credentials.get(name)
         resolved.subscription[row] = _NOBODY if known is None else catalog.subscription_rows.get(known, _NOBODY)
         homeless[row] = resolved.subscription[row] < 0
+    resolved.discovered = discovered
     lane.credentials |= {name: home for name, (_, home) in discovered.items()}
     resolved.decide(homeless, Verdict.PARKED, Reason.UNKNOWN_CREDENTIAL, "no such credential in the catalog")
 

@@ -14,15 +14,18 @@ from rating.resolve import NONE_YET
 class Announcement:
     """So many records of an input come to this writer, and the input has been read up to `position`.
 
-    `settled` are those of them whose verdict needed no rating, as rows of `events`; `catalog` is the digest of the
-    catalog in effect.
+    `first_time` is the input's progress at the first of them, in microseconds; None if unknown. `settled` are those of
+    them whose verdict needed no rating, as rows of `events`; `notifications` tell what they brought to light; `catalog`
+    is the digest of the catalog in effect.
     """
 
     partition: int
     position: LanePosition
     received: int
     catalog: str
+    first_time: int | None = None
     settled: pl.DataFrame | None = None
+    notifications: pl.DataFrame | None = None
 
 
 def announcements(item: Admitted | Finished | Idle | EpochEnds, writers: int) -> list[tuple[str, Announcement]]:
@@ -52,7 +55,9 @@ def announcements(item: Admitted | Finished | Idle | EpochEnds, writers: int) ->
                 position,
                 count,
                 item.catalog,
+                None if item.first_time == NONE_YET else item.first_time,
                 item.settled if writer == own and item.settled.height else None,
+                item.notifications if writer == own and item.notifications.height else None,
             ),
         )
         for writer, count in enumerate(received)

@@ -28,6 +28,7 @@ from dataflows.failures import noted
 from dataflows.kept_epochs import KeptEpochs
 from dataflows.ledger.compaction import Housekeeping, Merge
 from dataflows.ledger.folder import LedgerFolder, plain_os_errors
+from dataflows.ledger.occasions import Occasions
 from dataflows.ledger.set_backs import SetBacks
 from dataflows.ledger.writer import LedgerWriter
 from dataflows.metrics import CommitMeter, Stage, timed
@@ -122,6 +123,7 @@ class LedgerPartition(StatefulSinkPartition):
         self._together = together
         self._merger = merger
         self._set_backs = SetBacks(folder, writer, catalogs)
+        self._occasions = Occasions(folder, writer, catalogs)
         self._merging: Future[list[Merge]] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
         self._meter = CommitMeter()
@@ -217,7 +219,10 @@ class LedgerPartition(StatefulSinkPartition):
                 self._meter.reach(value.partition, value.position.progress)
                 if value.settled is not None:
                     self._append({"events": value.settled})
+                if value.notifications is not None:
+                    self._append({"notifications": value.notifications})
                 self._append({"quota_verdicts": self._set_backs.reach(value.partition, value.position, value.catalog)})
+                self._append({"notifications": self._due(value)})
         rated = [value for value in values if isinstance(value, Rated)]
         for digest, shares in groupby(rated, key=lambda share: share.batch.catalog):
             catalog = self._catalogs.compiled(digest)
@@ -225,6 +230,9 @@ class LedgerPartition(StatefulSinkPartition):
                 outcome = assemble(list(shares), catalog)
             verdicts = {"quota_verdicts": self._set_backs.take(outcome.quota_verdicts)}
             self._append(outcome.tables() | verdicts)
+
+    def _due(self, announced: Announcement) -> pl.DataFrame:
+        return self._occasions.reach(announced.partition, announced.position, announced.catalog, announced.first_time)
 
     def _append(self, tables: Mapping[str, pl.DataFrame]) -> None:
         with timed(Stage.WRITE):

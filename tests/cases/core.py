@@ -93,9 +93,10 @@ def read_ledger(
 ) -> dict[tuple[int, int], Rated]:
     """Ledger rows as the oracle writes them; a record with two event rows is an error, and a notice with two."""
     notices = defaultdict(list)
-    for row in notifications.iter_rows(named=True):
+    for row in notifications.filter(pl.col("threshold").is_not_null()).iter_rows(named=True):
         notices[row["partition"], row["offset"]].append(_notice(row))
-    assert notifications.is_empty() or notifications["notification_id"].is_unique().all(), "two notices have one id"
+    told = notifications.select("notification_id", "partition")
+    assert told.is_empty() or told.is_unique().all(), "two notices of one input have one id"
     by_record = defaultdict(list)
     for row in lines.iter_rows(named=True):
         by_record[row["partition"], row["offset"]].append((int(row["line_id"].rpartition("-")[2]), row))

@@ -60,7 +60,10 @@ def settings(broker, topic_prefix) -> Settings:
 
 
 def rows(ledger: Path) -> dict[str, pl.DataFrame]:
-    return {table: frame.drop(_OF_THE_LOG, strict=False) for table, frame in ledger_rows(ledger).items()}
+    tables = ledger_rows(ledger)
+    # Of a window that was over when its record was written no verdict is told.
+    del tables["quota_verdicts"]
+    return {table: frame.drop(_OF_THE_LOG, strict=False) for table, frame in tables.items()}
 
 
 @pytest.mark.parametrize("change", [{}, {"processes": 2, "workers": 2}], ids=["one process", "two of two workers"])

@@ -22,9 +22,11 @@ from schemas.catalog import Catalog
 SECONDS = 30
 
 
+CATALOG = compile_catalog(Catalog())
+
+
 def ledger_sink(folder: LedgerFolder, threads: ExitStack, epochs: KeptEpochs) -> LedgerSink:
-    catalogs = OneCatalog(compile_catalog(Catalog()))
-    return LedgerSink(folder, 1, catalogs, Housekeeping(), RatingProgress(), lambda: None, threads, epochs)
+    return LedgerSink(folder, 1, OneCatalog(CATALOG), Housekeeping(), RatingProgress(), lambda: None, threads, epochs)
 
 
 @pytest.mark.parametrize("told", [True, False])
@@ -33,7 +35,7 @@ def test_a_commit_is_published_when_it_is_told_to_be_kept_or_with_the_next_one(t
     with ExitStack() as threads:
         partition = ledger_sink(folder, threads, epochs).build_part("ledger", writer_name(0), None)
         for offset in range(3):
-            partition.write_batch([Announcement(0, LanePosition(offset, None), 0, "digest")])
+            partition.write_batch([Announcement(0, LanePosition(offset, None), 0, CATALOG.digest)])
             partition.snapshot()
             if told:
                 epochs.kept()
@@ -56,7 +58,7 @@ def test_the_end_of_a_run_waits_for_no_merge_and_bears_one_that_fails(tmp_path, 
         sink = ledger_sink(folder, threads, KeptEpochs())
         partition = sink.build_part("ledger", writer_name(0), None)
         for offset in range(3):
-            partition.write_batch([Announcement(0, LanePosition(offset, None), 0, "digest")])
+            partition.write_batch([Announcement(0, LanePosition(offset, None), 0, CATALOG.digest)])
             partition.snapshot()
         assert merging.wait(SECONDS)
         began = time.monotonic()
