@@ -17,7 +17,7 @@ from rating.catalog import CompiledCatalog
 from rating.dedupe import Sightings, hash_identities, pack_positions
 from rating.fold import Folded, fold
 from rating.measures import event_columns, measure
-from rating.occasions import discovered, parked
+from rating.occasions import brought_to_light
 from rating.pairs import Batch, Pairs
 from rating.periods import FoundPeriods, Times
 from rating.prices import Index, Mask
@@ -118,12 +118,7 @@ def admit(
         int(resolved.record_time[0]) if len(whole.events) else lane.latest_time,
         len(whole.events),
         rows.settled_rows(whole.take(decided), catalog),
-        pl.concat(
-            [
-                discovered(whole.events, resolved.discovered, batch.partition, catalog),
-                parked(lane, whole.events, batch.partition, catalog),
-            ]
-        ),
+        brought_to_light(lane, whole.events, resolved.discovered, batch.partition, catalog),
         _split(whole, open_rows, pairs, catalog, settings.key_groups),
     )
     return lane, admitted

@@ -22,6 +22,7 @@ from schemas.ledger import NOTIFICATIONS, polars_schema
 from schemas.verdicts import Verdict
 
 _ROWS = polars_schema(NOTIFICATIONS)
+_NOTHING = pl.DataFrame(schema=_ROWS)
 _DAY = 86_400_000_000
 _ID = ("kind", "subscription_id", "product_id", "product_version", "credential_id", "source", "details", "occurred_at")
 _CREATED, _ENDING = 0, 1
@@ -79,32 +80,36 @@ class Calendar:
         return whole | {"kind": "subscription_created", "details": details}
 
 
-def discovered(
-    events: pl.DataFrame, found: Mapping[str, tuple[int, str]], partition: int, catalog: CompiledCatalog
+def brought_to_light(
+    lane: LaneState,
+    events: pl.DataFrame,
+    credentials: Mapping[str, tuple[int, str]],
+    partition: int,
+    catalog: CompiledCatalog,
 ) -> pl.DataFrame:
-    """The notices of credentials that came to light: per name the row in `events` and the subscription it was given."""
-    rows = []
-    for name, (row, owner) in found.items():
-        whole = _of_subscription(catalog.subscription_rows[owner], catalog)
-        rows.append(
-            whole | _of_event(events, row, partition) | {"kind": "credential_discovered", "credential_id": name}
-        )
-    return _frame(rows, catalog, told_when=False)
+    """The notices of what a lane meets first in these events.
+
+    `credentials` are those that the catalog does not know: by name the row in `events` and the subscription that each
+    is given. Of parked events one is told of for each source, reason and name; `lane` remembers them.
+    """
+    parked = np.flatnonzero((events["verdict"] == Verdict.PARKED).to_numpy())
+    if not credentials and not len(parked):
+        return _NOTHING
+    rows = [_discovered(events, row, name, owner, catalog) for name, (row, owner) in credentials.items()]
+    rows += [_parked(events, row) for row in _strangers(lane, events, parked)]
+    return _frame([row | {"partition": partition} for row in rows], catalog, told_when=False)
 
 
-def parked(lane: LaneState, events: pl.DataFrame, partition: int, catalog: CompiledCatalog) -> pl.DataFrame:
-    """The notices of parked events, one for each source, reason and name that the lane has not met yet."""
-    parked_rows = np.flatnonzero((events["verdict"] == Verdict.PARKED).to_numpy())
-    if not len(parked_rows):
-        return _frame([], catalog)
-    rows = []
-    for row in _strangers(lane, events, parked_rows):
-        event = events.row(row, named=True)
-        named = {name: event[name] for name in ("subscription_id", "credential_id", "subscriber", "organization_id")}
-        details = {"reason": event["reason"], "reason_detail": event["reason_detail"]}
-        own = {"kind": "event_parked", "details": details, "recipients": []}
-        rows.append(named | _of_event(events, row, partition) | own)
-    return _frame(rows, catalog, told_when=False)
+def _discovered(events: pl.DataFrame, row: int, name: str, owner: str, catalog: CompiledCatalog) -> dict[str, Any]:
+    whole = _of_subscription(catalog.subscription_rows[owner], catalog)
+    return whole | _of_event(events, row) | {"kind": "credential_discovered", "credential_id": name}
+
+
+def _parked(events: pl.DataFrame, row: int) -> dict[str, Any]:
+    event = events.row(row, named=True)
+    named = {name: event[name] for name in ("subscription_id", "credential_id", "subscriber", "organization_id")}
+    details = {"reason": event["reason"], "reason_detail": event["reason_detail"]}
+    return named | _of_event(events, row) | {"kind": "event_parked", "details": details, "recipients": []}
 
 
 def _strangers(lane: LaneState, events: pl.DataFrame, rows: Index) -> list[int]:
@@ -122,10 +127,10 @@ def _strangers(lane: LaneState, events: pl.DataFrame, rows: Index) -> list[int]:
     return [int(rows[place]) for place in fresh]
 
 
-def _of_event(events: pl.DataFrame, row: int, partition: int) -> dict[str, Any]:
+def _of_event(events: pl.DataFrame, row: int) -> dict[str, Any]:
     event = events.row(row, named=True)
     kept = {name: event[name] for name in ("offset", "source", "event_id", "synthetic")}
-    return kept | {"partition": partition, "occurred_at": moment_of(event["event_time"])}
+    return kept | {"occurred_at": moment_of(event["event_time"])}
 
 
 def _of_subscription(row: int, catalog: CompiledCatalog) -> dict[str, Any]:
