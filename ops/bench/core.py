@@ -4,7 +4,7 @@ The first part of the traffic lets every subscription be seen once and is not me
 all of its life.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -25,14 +25,16 @@ STEPS = ("decode", "admit", "rate", "assemble", "price")
 _RATE, _PRICE = STEPS.index("rate"), STEPS.index("price")
 
 
-def measure_core(path: Path, subscriptions: int, batch_records: int = BATCH_RECORDS) -> dict[str, Any]:
-    """Microseconds per event of each step, and the state's size.
+def measure_core(
+    path: Path, subscriptions: int, batch_records: int = BATCH_RECORDS, product: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Microseconds per event of each step, and the state's size; `product` are more keys of the product.
 
     The times are medians over batches, the first third of them left out. `price` is the part of `assemble` that makes
     lines and amounts of usage; the rest of it names them. `core` is rating proper: `rate` and `price`. `whole` is all
     but the decoding.
     """
-    written = bench_catalog(subscriptions)  # stays, as in `ratemill rate`; see `flow`
+    written = bench_catalog(subscriptions, **product or {})  # stays, as in `ratemill rate`; see `flow`
     catalog = compile_catalog(written)
     settings = RatingSettings(key_groups=KEY_GROUPS)
     lane, groups = LaneState.new(), [GroupState.new(number) for number in range(KEY_GROUPS)]
@@ -40,7 +42,7 @@ def measure_core(path: Path, subscriptions: int, batch_records: int = BATCH_RECO
     pricing.watch(line_rows, "lines_of", "price")
     taken: list[list[float]] = []
     seen: list[pl.Series] = []
-    lines = 0
+    lines = notifications = 0
     for number, chunk in enumerate(batches(path, batch_records)):
         marks = [perf_counter()]
         batch = decode_chunk(chunk, 0, number * batch_records, catalog)
@@ -55,12 +57,14 @@ def measure_core(path: Path, subscriptions: int, batch_records: int = BATCH_RECO
         taken.append([1e6 * step / admitted.received for step in steps])
         seen.append(outcome.line_items["subscription_id"].unique())
         lines += len(outcome.line_items)
+        notifications += len(outcome.notifications)
     steady = np.array(taken[len(taken) // 3 :])
     return {
         **dict(zip(STEPS, map(median, steady.T.tolist()), strict=True)),
         "core": median((steady[:, _RATE] + steady[:, _PRICE]).tolist()),
         "whole": median(steady[:, 1:_PRICE].sum(axis=1).tolist()),
         "line_items": lines,
+        "notifications": notifications,
         "subscriptions_seen": pl.concat(seen).n_unique(),
         "state_bytes": sum(len(state.snapshot(catalog)) for state in groups),
     }

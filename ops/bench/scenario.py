@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -42,10 +43,11 @@ class Scenario:
         return f"{self.subscriptions:,}"
 
 
-def bench_catalog(subscriptions: int) -> Catalog:
+def bench_catalog(subscriptions: int, **more: Any) -> Catalog:
     """One product with graduated tiers on the sum of an element, and that many subscriptions to it.
 
-    Models are built without validation: validating a million subscriptions is not what is measured.
+    `more` are keys of the product. Models are built without validation: validating a million subscriptions is not what
+    is measured.
     """
     product = Product.model_validate(
         {
@@ -66,6 +68,7 @@ def bench_catalog(subscriptions: int) -> Catalog:
                     },
                 }
             ],
+            **more,
         }
     )
     held = tuple(
