@@ -17,6 +17,7 @@ from tests.ops.ratemill import ROOT
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 LEDGER = (ROOT / "docs/ledger.md").read_text()
+QUOTAS = (ROOT / "docs/quotas.md").read_text()
 
 
 def blocks(text, language):
@@ -55,8 +56,16 @@ def test_the_session_of_getting_started(tmp_path):
     assert re.search(r"globex +│ +0\.7\b", out), out
 
 
-@pytest.mark.parametrize("sql", blocks(LEDGER, "sql"))
-def test_every_query_of_the_ledger_page_runs(ledger, sql):
+def test_the_session_of_quotas(tmp_path):
+    out = session(ROOT / "docs/quotas.md", tmp_path)
+    assert re.search(r"2 +│ usage +│ +10 +│ +100 +│ +1\b", out), out
+    assert re.search(r"3 +│ blocked +│ quota 'tokens' is used up until 2026-12-01 00:00 UTC", out), out
+    assert re.search(r"quota_threshold +│ tokens +│ +0\.8 +│ +80 +│ +90", out), out
+    assert re.search(r"rate +│ allowed +│ window_end", out), out
+
+
+@pytest.mark.parametrize("sql", [*blocks(LEDGER, "sql"), *blocks(QUOTAS, "sql")])
+def test_every_query_of_the_ledger_and_quota_pages_runs(ledger, sql):
     with open_ledger(ledger) as connection:
         assert ask(connection, sql).columns
 
@@ -87,6 +96,7 @@ DESCRIBED: dict[str, type[BaseModel]] = {
     "products": catalog.Product,
     "charges": prices.Charge,
     "meter": prices.Meter,
+    "quota": catalog.Quota,
     "pricing_rules": prices.PricingRule,
     "subscriptions": catalog.Subscription,
     "credentials": catalog.Credential,
