@@ -79,7 +79,9 @@ def build_flow(plan: RatingPlan) -> Dataflow:
     shares = op.flat_map("deal", admitted, _dealer(plan))
     rated = op.stateful_batch(RATE_STEP, shares, _rater(plan))
     to_writers = op.map("route", rated, lambda keyed: keyed[1])
-    announced = op.flat_map("announce", admitted, lambda item: announcements(item, plan.settings.writers))
+    announced = op.flat_map(
+        "announce", admitted, lambda item: announcements(item, plan.settings.writers, plan.settings.key_groups)
+    )
     op.output(LEDGER_STEP, op.merge("gather", announced, to_writers), _sink(plan))
     workers = plan.settings.workers * plan.settings.processes
     ends = op.flat_map("ends", admitted, lambda item: to_workers(item, workers))

@@ -183,6 +183,14 @@ def _quota_problems(product: Product) -> Iterator[Problem]:
         names.add(quota.name)
         yield from _meter_problems(quota.meter or COUNT, (*path, "meter"))
         yield from _uncuttable(quota, path)
+        if quota.on_exceed == "block" and not quota.limit:
+            yield Problem(
+                "a quota of 0 that blocks lets nothing through; end the subscription instead", (*path, "limit")
+            )
+        if ":" in quota.name:
+            yield Problem("a quota's name has no colon: the topic `quota.verdicts` parts it by one", (*path, "name"))
+        if (quota.meter or COUNT).aggregation == "count" and quota.limit % 1:
+            yield Problem(f"limit {quota.limit} is no whole number, but the quota counts events", (*path, "limit"))
         if quota.window is None:
             for charge_path, meter, price in _priced(product):
                 if meter == (quota.meter or COUNT):

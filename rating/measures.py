@@ -194,7 +194,9 @@ def _pairs(
         moments = resolved.event_time[event[tumbling]]
         window, *ends = catalog.charges.windows.periods_of(windows[tumbling], moments, found[1])
         number[tumbling] = window + np.where(trial[tumbling], _TRIAL_WINDOWS, 0)
-        start[tumbling], end[tumbling] = ends
+        start[tumbling] = ends[0]
+        # A trial's counters end with it.
+        end[tumbling] = np.where(trial[tumbling], np.minimum(ends[1], life[tumbling, 2]), ends[1])
     return Pairs(
         event,
         charge,

@@ -30,10 +30,9 @@ _ID_LENGTH = 32
 def notification_rows(
     crossed: Sequence[Crossings], event: Index, events: pl.DataFrame, catalog: CompiledCatalog
 ) -> pl.DataFrame:
-    """The notifications of these crossings, in the order of the log; `event` is the row in `events` of each."""
-    order = np.argsort(event, kind="stable")
+    """The notifications of these crossings, in their order; `event` is the row in `events` of each."""
     charge, key, start, end, threshold = (
-        np.concatenate(columns)[order]
+        np.concatenate(columns)
         for columns in zip(
             *(
                 (part.pairs.charge, part.pairs.key, part.pairs.period_start, part.pairs.period_end, part.threshold)
@@ -43,11 +42,11 @@ def notification_rows(
         )
     )
     before, after = (
-        wide.to_series(np.take(np.concatenate(parts), order, axis=0), QUANTITY_SCALE)
+        wide.to_series(np.concatenate(parts), QUANTITY_SCALE)
         for parts in ([part.folded.before for part in crossed], [part.folded.after for part in crossed])
     )
     subscription = (key >> PERIOD_BITS) // most_charges(catalog)
-    own = events[pl.Series(event[order].astype(np.uint32))]
+    own = events[pl.Series(event.astype(np.uint32))]
     rows = own.select(*_OF_EVENT, pl.col("event_time").alias("occurred_at")).with_columns(
         *_named(subscription, charge, catalog),
         *_thresholds(threshold, catalog),

@@ -15,8 +15,8 @@ from rating.periods import Times
 from rating.prices import Index, Mask
 from rating.wide import Wide
 
-# The windows of a quota are counted from 1970: minutes fit until 2097. Their upper half counts those on trial.
-PERIOD_BITS = 27
+# The windows of a quota are counted from 1970: minutes fit until 2225. Their upper half counts those on trial.
+PERIOD_BITS = 29
 TRIAL_PERIOD = (1 << 17) - 1
 
 

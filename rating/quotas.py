@@ -146,7 +146,7 @@ def _parted(pairs: Pairs, passed: Wide, whole: Mask, cut: Mask, catalog: Compile
     is_rest = np.zeros(len(rows), np.bool_)
     is_rest[1:] = rows[1:] == rows[:-1]
     parted = pairs.take(rows)
-    quantity = np.take(passed, rows, axis=0)
+    quantity = np.where(whole[rows, None], pairs.quantity[rows], passed[rows])
     quantity[is_rest] = wide.subtract(pairs.quantity, passed)[rows[is_rest]]
     blocked = is_rest | whole[rows]
     value = parted.value

@@ -3,8 +3,9 @@
 Owns the columns of events; those of lines are `line_rows`, of notices `notices`. Rows of many shares are built at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -91,38 +92,47 @@ def _or_of_subscription(stated: pl.Series, of_subscription: pl.Series, owner: In
 
 
 def outcome(rated: Sequence[Rated], catalog: CompiledCatalog) -> Outcome:
-    """The ledger rows of these shares: batch by batch, in the order of the log."""
-    by_batch: dict[int, list[Rated]] = {}
-    for share in rated:
+    """The ledger rows of these shares: events and lines batch by batch, in the order of the log.
+
+    What is told of them stands in the order of the shares: a key group may have rated batches in another order than
+    its neighbours, and the last that is told of a subscription must be the last that was rated.
+    """
+    by_batch: dict[int, list[tuple[int, Rated]]] = {}
+    for number, share in enumerate(rated):
         if len(share.rows):
-            by_batch.setdefault(id(share.batch), []).append(share)
-    outcomes = [_outcome_of_batch(shares, catalog) for shares in by_batch.values()]
-    if len(outcomes) == 1:
-        return outcomes[0]
-    return Outcome(
-        **{
-            table: pl.concat([pl.DataFrame(schema=rows), *(one.tables()[table] for one in outcomes)])
-            for table, rows in _ROWS.items()
-        }
-    )
+            by_batch.setdefault(id(share.batch), []).append((number, share))
+    parts = [_of_batch(shares, catalog) for shares in by_batch.values()]
+    return Outcome(*(_joined(table, [part[place] for part in parts]) for place, table in enumerate(_ROWS)))
 
 
-def _outcome_of_batch(shares: Sequence[Rated], catalog: CompiledCatalog) -> Outcome:
-    """The wide columns of a batch are taken once for all shares, and nearly in the order in which they were read."""
-    rows = np.concatenate([share.rows for share in shares])
+def _joined(table: str, parts: Sequence[tuple[pl.DataFrame, Index]]) -> pl.DataFrame:
+    """Rows of several batches; those that come with the numbers of their shares, in the order of these."""
+    if len(parts) == 1:
+        return parts[0][0]
+    rows = pl.concat([pl.DataFrame(schema=_ROWS[table]), *(rows for rows, _ in parts)])
+    numbers = np.concatenate([np.zeros(0, np.int64), *(numbers for _, numbers in parts)])
+    return rows[np.argsort(numbers, kind="stable")] if len(numbers) else rows
+
+
+def _of_batch(shares: Sequence[tuple[int, Rated]], catalog: CompiledCatalog) -> list[tuple[pl.DataFrame, Index]]:
+    """Rows of each table. The wide columns of a batch are taken once for all shares, nearly in the order of reading."""
+    numbered = [share for _, share in shares]
+    rows = np.concatenate([share.rows for share in numbered])
     order = np.argsort(rows)
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
-    batch = _with_verdicts(shares[0].batch.take(rows[order]), shares, order, place)
+    batch = _with_verdicts(numbered[0].batch.take(rows[order]), numbered, order, place)
     events = _event_rows(batch, catalog)
-    starts = np.cumsum([0, *(len(share.rows) for share in shares)]).tolist()
-    placed = list(zip(shares, starts, strict=False))
-    return Outcome(
-        events,
-        _lines(placed, place, events, catalog),
-        _notifications(placed, place, events, catalog),
-        _quota_verdicts(placed, place, events, catalog),
-    )
+    starts = np.cumsum([0, *(len(share.rows) for share in numbered)]).tolist()
+    crossed = [(number, share.crossings, place[start:]) for (number, share), start in zip(shares, starts, strict=False)]
+    stood = [(number, share.standings, place[start:]) for (number, share), start in zip(shares, starts, strict=False)]
+    unordered = np.zeros(0, np.int64)
+    return [
+        (events, unordered),
+        (_lines(list(zip(numbered, starts, strict=False)), place, events, catalog), unordered),
+        _told("notifications", crossed, notification_rows, events, catalog),
+        _told("quota_verdicts", stood, verdict_rows, events, catalog),
+    ]
 
 
 def _lines(
@@ -135,24 +145,20 @@ def _lines(
     return line_rows([share for share, _ in paired], event, events, catalog)
 
 
-def _notifications(
-    shares: Sequence[tuple[Rated, int]], place: Index, events: pl.DataFrame, catalog: CompiledCatalog
-) -> pl.DataFrame:
-    crossed = [(share.crossings, start) for share, start in shares if share.crossings is not None]
-    if not crossed:
-        return pl.DataFrame(schema=_ROWS["notifications"])
-    event = place[np.concatenate([crossings.pairs.event + start for crossings, start in crossed])]
-    return notification_rows([crossings for crossings, _ in crossed], event, events, catalog)
-
-
-def _quota_verdicts(
-    shares: Sequence[tuple[Rated, int]], place: Index, events: pl.DataFrame, catalog: CompiledCatalog
-) -> pl.DataFrame:
-    told = [(share.standings, start) for share, start in shares if share.standings is not None]
+def _told(
+    table: str,
+    parts: Sequence[tuple[int, Any, Index]],
+    rows_of: Callable[[Sequence[Any], Index, pl.DataFrame, CompiledCatalog], pl.DataFrame],
+    events: pl.DataFrame,
+    catalog: CompiledCatalog,
+) -> tuple[pl.DataFrame, Index]:
+    """Rows of what shares have to tell, and the number of the share of each; with the places of the shares' events."""
+    told = [(number, part, place) for number, part, place in parts if part is not None]
     if not told:
-        return pl.DataFrame(schema=_ROWS["quota_verdicts"])
-    event = place[np.concatenate([standings.pairs.event + start for standings, start in told])]
-    return verdict_rows([standings for standings, _ in told], event, events, catalog)
+        return pl.DataFrame(schema=_ROWS[table]), np.zeros(0, np.int64)
+    event = np.concatenate([place[part.pairs.event] for _, part, place in told])
+    numbers = np.repeat([number for number, _, _ in told], [len(part.pairs.event) for _, part, _ in told])
+    return rows_of([part for _, part, _ in told], event, events, catalog), numbers
 
 
 def _with_verdicts(batch: Batch, shares: Sequence[Rated], order: Index, place: Index) -> Batch:

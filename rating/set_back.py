@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from rating.catalog import CompiledCatalog
-from rating.periods import microseconds
+from rating.periods import microseconds, moment_of
 from schemas.ledger import QUOTA_VERDICTS, polars_schema
 
 _SCHEMA = polars_schema(QUOTA_VERDICTS)
@@ -38,16 +38,23 @@ class BlockedQuotas:
     def after(cls, rows: pl.DataFrame) -> "BlockedQuotas":
         """What stands blocked after these rows of `quota_verdicts`, in their order."""
         blocked = cls()
-        for _ in blocked._follow(rows):
+        for _ in blocked._follow(rows, []):
             pass
         return blocked
 
     def take(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """New rows, and before each of a later window the one that sets back what still stood blocked."""
+        """New rows, and before each of a later window the one that sets back what still stood blocked.
+
+        A row of an earlier window than the one that stands blocked is left out: the later one holds.
+        """
         blocks = rows["verdict"] == "blocked"
         if not self.rows and not blocks.any():
             return rows
-        before = list(self._follow(rows))
+        outdated: list[int] = []
+        before = list(self._follow(rows, outdated))
+        if outdated:
+            rows = rows.with_row_index("place").filter(~pl.col("place").is_in(outdated)).drop("place")
+            before = [(place - sum(one < place for one in outdated), row) for place, row in before]
         if not before:
             return rows
         places = pl.Series("place", [place for place, _ in before], pl.Int64)
@@ -64,27 +71,34 @@ class BlockedQuotas:
             end, key = heappop(ends)
             held = self.rows.get(key)
             if held is not None and held["partition"] == partition and _end(held) == end:
-                rows.append(_set_back(self.rows.pop(key)))
+                rows.append(_set_back(self.rows.pop(key)) | {"told_at": held["window_end"]})
         return _frame(rows)
 
-    def under(self, catalog: CompiledCatalog) -> pl.DataFrame:
-        """The rows that let through again what no longer is at its limit under this catalog."""
+    def under(self, catalog: CompiledCatalog, progress: Mapping[int, int]) -> pl.DataFrame:
+        """The rows that let through again what no longer is at its limit under this catalog.
+
+        `progress` is how far each input partition has been read.
+        """
         rows = []
         for key, held in list(self.rows.items()):
             limit = _limit(held, catalog)
             if limit is None or limit > held["usage"]:
                 del self.rows[key]
-                rows.append(_allowed_by(held, limit, catalog))
+                told_at = max(held["told_at"], moment_of(progress.get(held["partition"], 0)))
+                rows.append(_allowed_by(held, limit, catalog) | {"told_at": told_at})
         return _frame(rows)
 
-    def _follow(self, rows: pl.DataFrame) -> Iterator[tuple[int, Row]]:
-        """Goes through rows; gives the rows that set back, and before which row each comes."""
+    def _follow(self, rows: pl.DataFrame, outdated: list[int]) -> Iterator[tuple[int, Row]]:
+        """Goes through rows; gives the rows that set back, and before which row each comes; notes what is outdated."""
         keys = zip(rows["subscription_id"], rows["quota"], rows["verdict"], strict=True)
         for place, (subscription, quota, verdict) in enumerate(keys):
             key = subscription, quota
             if verdict != "blocked" and key not in self.rows:
                 continue
             row = rows.row(place, named=True)
+            if key in self.rows and row["cause"] == "usage" and row["window_start"] < self.rows[key]["window_start"]:
+                outdated.append(place)
+                continue
             held = self.rows.pop(key, None)
             if held is not None and row["cause"] == "usage" and _is_over(held, row["window_start"]):
                 yield place, _set_back(held)

@@ -46,10 +46,9 @@ def standings_of(
 def verdict_rows(
     standings: Sequence[Standings], event: Index, events: pl.DataFrame, catalog: CompiledCatalog
 ) -> pl.DataFrame:
-    """Rows of `quota_verdicts` in the order of the log; `event` is the row in `events` of each standing."""
-    order = np.argsort(event, kind="stable")
+    """Rows of `quota_verdicts` in the order of the standings; `event` is the row in `events` of each."""
     charge, key, start, end = (
-        np.concatenate(columns)[order]
+        np.concatenate(columns)
         for columns in zip(
             *(
                 (part.pairs.charge, part.pairs.key, part.pairs.period_start, part.pairs.period_end)
@@ -58,15 +57,16 @@ def verdict_rows(
             strict=True,
         )
     )
-    usage = wide.to_series(np.take(np.concatenate([part.folded.after for part in standings]), order, axis=0))
+    usage = wide.to_series(np.concatenate([part.folded.after for part in standings]))
     limit = wide.to_series(catalog.charges.limit[charge])
     left = (limit - usage).set(limit < usage, 0)
     quantities = {"limit": limit, "usage": usage, "remaining": left}
     products, product = catalog.products, catalog.charges.product[charge].tolist()
     blocks = catalog.charges.blocks[charge]
-    own = events[pl.Series(event[order].astype(np.uint32))]
+    own = events[pl.Series(event.astype(np.uint32))]
     subscription = (key >> PERIOD_BITS) // most_charges(catalog)
-    rows = own.select(*_OF_EVENT, pl.col("event_time").alias("occurred_at")).with_columns(
+    moments = pl.col("event_time").alias("occurred_at"), pl.col("record_time").alias("told_at")
+    rows = own.select(*_OF_EVENT, *moments).with_columns(
         wide.picked(catalog.subscriptions.ids, subscription).alias("subscription_id"),
         pl.Series("quota", [catalog.charges.ids[row] for row in charge.tolist()], pl.String),
         pl.Series("verdict", np.where(blocks & (left <= 0).to_numpy(), "blocked", "allowed").tolist(), pl.String),

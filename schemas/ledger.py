@@ -140,6 +140,7 @@ QUOTA_VERDICTS = pa.schema(
         pa.field("window_start", _TIME, nullable=False),
         pa.field("window_end", _TIME),
         pa.field("occurred_at", _TIME, nullable=False),
+        pa.field("told_at", _TIME, nullable=False),
         pa.field("partition", pa.int32(), nullable=False),
         pa.field("offset", pa.int64()),
         pa.field("source", _TEXT),

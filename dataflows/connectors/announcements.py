@@ -6,6 +6,7 @@ import polars as pl
 
 from dataflows.items import EpochEnds, Finished, Idle
 from dataflows.ledger.commit import LanePosition
+from rating.batch import key_group_of
 from rating.engine import Admitted
 from rating.resolve import NONE_YET
 
@@ -28,7 +29,9 @@ class Announcement:
     notifications: pl.DataFrame | None = None
 
 
-def announcements(item: Admitted | Finished | Idle | EpochEnds, writers: int) -> list[tuple[str, Announcement]]:
+def announcements(
+    item: Admitted | Finished | Idle | EpochEnds, writers: int, key_groups: int
+) -> list[tuple[str, Announcement]]:
     """What each writer must know of a batch: every writer hears of every batch, so that its commits keep coming."""
     if isinstance(item, EpochEnds):
         return []
@@ -47,6 +50,7 @@ def announcements(item: Admitted | Finished | Idle | EpochEnds, writers: int) ->
         received[key_group % writers] += share.height
     own = item.partition % writers
     received[own] += item.settled.height
+    notifications = _by_writer(item.notifications, own, writers, key_groups)
     return [
         (
             writer_name(writer),
@@ -57,11 +61,22 @@ def announcements(item: Admitted | Finished | Idle | EpochEnds, writers: int) ->
                 item.catalog,
                 None if item.first_time == NONE_YET else item.first_time,
                 item.settled if writer == own and item.settled.height else None,
-                item.notifications if writer == own and item.notifications.height else None,
+                notifications.get(writer),
             ),
         )
         for writer, count in enumerate(received)
     ]
+
+
+def _by_writer(notifications: pl.DataFrame, otherwise: int, writers: int, key_groups: int) -> dict[int, pl.DataFrame]:
+    """Each notification with the writer of its subscription, so that one's notifications keep their order."""
+    if notifications.is_empty():
+        return {}
+    places: dict[int, list[int]] = {}
+    for place, name in enumerate(notifications["subscription_id"]):
+        writer = otherwise if name is None else key_group_of(name, key_groups) % writers
+        places.setdefault(writer, []).append(place)
+    return {writer: notifications[rows] for writer, rows in places.items()}
 
 
 def writer_name(writer: int) -> str:

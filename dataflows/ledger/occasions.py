@@ -40,7 +40,9 @@ class Occasions:
         if self._told is None:
             self._told = first_time
         self._lanes[partition] = position.after(self._lanes.get(partition))
-        overdue = self._under(catalog) if self._calendar is None or catalog != self._catalog else _NONE
+        # An input that lies behind may still be under the catalog before.
+        leads = (position.progress or 0) >= max((at.progress or 0 for at in self._lanes.values()), default=0)
+        overdue = self._under(catalog) if self._calendar is None or (leads and catalog != self._catalog) else _NONE
         progress = progress_of(self._lanes.values())
         if progress is None or self._told is None or progress <= self._told:
             self._told = self._told if progress is None else max(progress, self._told or progress)

@@ -6,14 +6,14 @@ WITH last AS (
     SELECT
         subscription_id,
         quota,
-        arg_max(verdict, (window_start, occurred_at, usage)) AS verdict,
-        arg_max(on_exceed, (window_start, occurred_at, usage)) AS on_exceed,
-        arg_max("limit", (window_start, occurred_at, usage)) AS "limit",
-        arg_max(usage, (window_start, occurred_at, usage)) AS usage,
-        arg_max(remaining, (window_start, occurred_at, usage)) AS remaining,
-        max(window_start) AS window_start,
-        arg_max(struct_pack(window_end), (window_start, occurred_at, usage)).window_end AS window_end,
-        arg_max(occurred_at, (window_start, occurred_at, usage)) AS occurred_at
+        arg_max(verdict, (told_at, coalesce("offset", 9223372036854775807))) AS verdict,
+        arg_max(on_exceed, (told_at, coalesce("offset", 9223372036854775807))) AS on_exceed,
+        arg_max("limit", (told_at, coalesce("offset", 9223372036854775807))) AS "limit",
+        arg_max(usage, (told_at, coalesce("offset", 9223372036854775807))) AS usage,
+        arg_max(remaining, (told_at, coalesce("offset", 9223372036854775807))) AS remaining,
+        arg_max(window_start, (told_at, coalesce("offset", 9223372036854775807))) AS window_start,
+        arg_max(struct_pack(window_end), (told_at, coalesce("offset", 9223372036854775807))).window_end AS window_end,
+        arg_max(occurred_at, (told_at, coalesce("offset", 9223372036854775807))) AS occurred_at
     FROM quota_verdicts
     GROUP BY subscription_id, quota
 ),

@@ -60,7 +60,8 @@ def rate_with_killed_flow(case: Case) -> list[Rated]:
     point = KILL_POINTS[crc32(case.place.encode()) % len(KILL_POINTS)]
     with TemporaryDirectory() as folder:
         _write(case, Path(folder))
-        assert _run(folder, settings, point) == -signal.SIGKILL, f"the flow was not killed {point}"
+        ended = _run(folder, settings, point)
+        assert ended == -signal.SIGKILL, f"the flow was not killed {point}, but ended with {ended}"
         assert _run(folder, settings, None) == 0
         return _read(case, Path(folder))
 

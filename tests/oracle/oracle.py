@@ -61,6 +61,7 @@ class Oracle:
         self.lateness, self.skew, self.scope = lateness, skew, scope
         self.lanes: dict[int, Lane] = {}
         self.seen: dict[tuple[int, str, str], datetime] = {}
+        self.blocked: dict[tuple[str, str], Standing] = {}
         self.counters: dict[tuple[str, str, str, datetime], Counter] = {}
 
     def rate_all(self, records: Sequence[tuple[int, bytes, datetime | None]]) -> list[Rated]:
@@ -166,7 +167,12 @@ class Oracle:
         in_trial = trial_end is not None and time < trial_end
         metered = [one for one in self._meters(subscription) if one.key in measures or ()]
         period = (subscription.start, trial_end) if in_trial else self._period(subscription, time)
-        windows = {one.key: window_of(one.quota, time) if one.quota and one.quota.window else period for one in metered}
+        windows = {
+            one.key: window_of(one.quota, time, trial_end if in_trial else None)
+            if one.quota and one.quota.window
+            else period
+            for one in metered
+        }
         places = {key: (subscription.id, key, "trial" if in_trial else "paid", *windows[key]) for key in windows}
         used = {key: replace(self.counters.get(place, Counter())) for key, place in places.items()}
         quantities = {one.key: _quantity(one, measures[one.key][0]) for one in metered}
@@ -188,7 +194,8 @@ class Oracle:
             if one.quota or not in_trial:
                 notices += notices_of(one, self._product(subscription), subscription, low, usage, windows[one.key])
             if one.quota:
-                standings += standings_of(one, subscription, low, usage, windows[one.key], logged)
+                new = standings_of(one, subscription, low, usage, windows[one.key], logged)
+                standings += [standing for standing in new if self._stands(subscription.id, standing)]
         self.counters.update({places[key]: counter for key, counter in used.items()})
         if not any(one.charge for one in metered) and not in_trial:
             return replace(self._exempt(event, subscription), notices=tuple(notices), standings=tuple(standings))
@@ -227,6 +234,16 @@ class Oracle:
         new = lines_of(price, before, after, multiplier, counter.weighted)
         counter.weighted += round_half_away(multiplier * priced(free_usage(price), before, after), 6)
         return low, (before, after), new
+
+    def _stands(self, subscription: str, standing: Standing) -> bool:
+        """Whether a verdict holds: not while a later window is blocked."""
+        key = subscription, standing.quota
+        if key in self.blocked and standing.window[0] < self.blocked[key].window[0]:
+            return False
+        self.blocked.pop(key, None)
+        if standing.verdict == "blocked":
+            self.blocked[key] = standing
+        return True
 
     def _is_active(self, subscription: Any, time: datetime) -> bool:
         if time < subscription.start or (subscription.end is not None and time >= subscription.end):

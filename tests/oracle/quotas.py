@@ -54,8 +54,16 @@ def meters_of(product: Any, charges: Iterable[Any], count: Any) -> list[Meter]:
     ]
 
 
-def window_of(quota: Any, time: datetime) -> tuple[datetime, datetime | None]:
-    """The tumbling window that holds the time; weeks begin on Monday, all others are counted from 1970."""
+def window_of(quota: Any, time: datetime, trial_end: datetime | None) -> tuple[datetime, datetime | None]:
+    """The tumbling window that holds the time, on trial until its end at the latest.
+
+    Weeks begin on Monday, all other windows are counted from 1970.
+    """
+    start, end = _window_of(quota, time)
+    return start, end if trial_end is None else min(end, trial_end)
+
+
+def _window_of(quota: Any, time: datetime) -> tuple[datetime, datetime]:
     unit, count = quota.window.unit, quota.window.count
     start = datetime(1970, 1, 5 if unit == "week" else 1, tzinfo=UTC)
     if unit in _SIZES:

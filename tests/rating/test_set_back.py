@@ -20,7 +20,7 @@ def verdict(verdict: str, start: datetime = NINE, end: datetime | None = TEN, **
     row = dict.fromkeys(QUOTA_VERDICTS.names, "x") | {"verdict": verdict, "cause": "usage", "on_exceed": "block"}
     numbers = {"limit": Decimal(10), "usage": Decimal(10), "remaining": Decimal(0), "partition": 3, "offset": 7}
     names = {"subscription_id": "acme", "quota": "calls", "product_id": "plan", "product_version": "1.0.0"}
-    times = {"window_start": start, "window_end": end, "occurred_at": start, "synthetic": False}
+    times = {"window_start": start, "window_end": end, "occurred_at": start, "told_at": start, "synthetic": False}
     return row | numbers | names | times | more
 
 
@@ -50,6 +50,14 @@ def test_a_verdict_of_a_later_window_comes_after_the_one_that_sets_back():
     rows = blocked.take(frame(verdict("blocked", TEN, ELEVEN)))
     assert said(rows) == [("blocked", "usage", TEN)]
     assert said(blocked.set_back(3, microseconds(ELEVEN))) == [("allowed", "window_end", ELEVEN)]
+
+
+def test_a_verdict_of_an_earlier_window_does_not_free_the_later_one():
+    blocked = BlockedQuotas()
+    blocked.take(frame(verdict("blocked", TEN, ELEVEN)))
+    assert blocked.take(frame(verdict("allowed", NINE, TEN, usage=Decimal(5)))).is_empty()
+    rows = blocked.take(frame(verdict("allowed", NINE, TEN), verdict("allowed", TEN, ELEVEN, usage=Decimal(6))))
+    assert said(rows) == [("allowed", "usage", TEN)]
 
 
 def test_usage_that_fell_below_the_limit_needs_no_setting_back():
@@ -90,7 +98,7 @@ def test_what_was_told_is_all_that_is_needed_to_go_on():
 def test_a_catalog_that_makes_room_lets_through_again(change: dict[str, str], remaining: int | None):
     blocked = BlockedQuotas()
     blocked.take(frame(verdict("blocked")))
-    found = blocked.under(catalog(**change))
+    found = blocked.under(catalog(**change), {3: microseconds(TEN) - 1})
     assert found["remaining"].to_list() == ([] if remaining is None else [remaining])
     assert found["cause"].to_list() == ["catalog"] * len(found)
     assert len(blocked.set_back(3, microseconds(TEN))) == (1 if remaining is None else 0)
@@ -100,7 +108,7 @@ def test_a_subscription_that_is_gone_or_pins_another_version_is_let_through():
     for missing in (catalog(subscription="other"), catalog(version="2.0.0")):
         blocked = BlockedQuotas()
         blocked.take(frame(verdict("blocked")))
-        assert said(blocked.under(missing)) == [("allowed", "catalog", NINE)]
+        assert said(blocked.under(missing, {})) == [("allowed", "catalog", NINE)]
 
 
 def catalog(subscription: str = "acme", version: str = "1.0.0", **change: str) -> CompiledCatalog:
