@@ -56,6 +56,8 @@ class Calendar:
     def between(self, after: int, until: int) -> pl.DataFrame:
         """The notices of the occasions later than one moment and not later than another."""
         first, behind = np.searchsorted(self.moment, [after, until], side="right").tolist()
+        if first >= behind:
+            return _NOTHING
         return self._rows(np.arange(first, behind))
 
     def of_newcomers(self, before: CompiledCatalog, until: int) -> pl.DataFrame:

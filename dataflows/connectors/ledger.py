@@ -11,7 +11,7 @@ Merging small files is nobody's hurry: one thread does it for all writers of a p
 import os
 import sys
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -217,12 +217,9 @@ class LedgerPartition(StatefulSinkPartition):
             if isinstance(value, Announcement):
                 self._writer.announce(value.received, value.partition, value.position, value.catalog)
                 self._meter.reach(value.partition, value.position.progress)
-                if value.settled is not None:
-                    self._append({"events": value.settled})
-                if value.notifications is not None:
-                    self._append({"notifications": value.notifications})
-                self._append({"quota_verdicts": self._set_backs.reach(value.partition, value.position, value.catalog)})
-                self._append({"notifications": self._due(value)})
+                for table, rows in self._of_announced(value):
+                    if rows is not None and rows.height:
+                        self._append({table: rows})
         rated = [value for value in values if isinstance(value, Rated)]
         for digest, shares in groupby(rated, key=lambda share: share.batch.catalog):
             catalog = self._catalogs.compiled(digest)
@@ -231,8 +228,12 @@ class LedgerPartition(StatefulSinkPartition):
             verdicts = {"quota_verdicts": self._set_backs.take(outcome.quota_verdicts)}
             self._append(outcome.tables() | verdicts)
 
-    def _due(self, announced: Announcement) -> pl.DataFrame:
-        return self._occasions.reach(announced.partition, announced.position, announced.catalog, announced.first_time)
+    def _of_announced(self, told: Announcement) -> Iterator[tuple[str, pl.DataFrame | None]]:
+        """Rows that come of a batch before any of it is rated, and what its time brings about."""
+        yield "events", told.settled
+        yield "notifications", told.notifications
+        yield "quota_verdicts", self._set_backs.reach(told.partition, told.position, told.catalog)
+        yield "notifications", self._occasions.reach(told.partition, told.position, told.catalog, told.first_time)
 
     def _append(self, tables: Mapping[str, pl.DataFrame]) -> None:
         with timed(Stage.WRITE):

@@ -50,7 +50,7 @@ class Occasions:
         assert self._calendar is not None
         due = self._calendar.between(self._told, progress)
         self._told = progress
-        return pl.concat([overdue, due])
+        return pl.concat([overdue, due]) if overdue.height else due
 
     def _under(self, digest: str) -> pl.DataFrame:
         """Go on under this catalog; what is overdue of those who are new in it."""

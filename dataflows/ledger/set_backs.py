@@ -15,6 +15,7 @@ from rating.set_back import BlockedQuotas
 from schemas.ledger import QUOTA_VERDICTS, polars_schema
 
 _SCHEMA = polars_schema(QUOTA_VERDICTS)
+_NONE = pl.DataFrame(schema=_SCHEMA)
 
 
 class SetBacks:
@@ -54,7 +55,8 @@ class SetBacks:
             self._catalogs_before = (self._catalogs_before | {self._catalog}) - {catalog}
             self._catalog = catalog
             freed.append(self._blocked.under(self._catalogs.compiled(catalog), reached))
-        return pl.concat([pl.DataFrame(schema=_SCHEMA), *freed, *self._over()])
+        parts = [*freed, *self._over()]
+        return pl.concat(parts) if parts else _NONE
 
     def _over(self) -> list[pl.DataFrame]:
         if not self._blocked.rows:

@@ -92,7 +92,7 @@ def running(settings: Settings, ledger: Path) -> Iterator[RunningFlow]:
         process = subprocess.Popen(
             [sys.executable, "-m", "ops.cli", "run", "rating", "--ledger", str(ledger)],
             cwd=ROOT,
-            env=_environment(settings, port),
+            env=environment_of(settings, port),
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
@@ -108,7 +108,7 @@ def running(settings: Settings, ledger: Path) -> Iterator[RunningFlow]:
             process.wait()
 
 
-def _environment(settings: Settings, port: int) -> dict[str, str]:
+def environment_of(settings: Settings, port: int) -> dict[str, str]:
     """The settings that are stated, as variables of the environment; metrics are served at the port."""
     stated = settings.model_dump(mode="json", exclude_unset=True, exclude={"kafka", "metrics_port"})
     ours = {f"RATEMILL_{name.upper()}": str(value) for name, value in stated.items()}

@@ -221,8 +221,12 @@ def test_the_relay_tells_how_far_it_is(world, settings, tmp_path):
     relaying = settings.model_copy(update={"metrics_port": free_port()})
     with running(settings, ledger) as flow:
         wait_until_received(ledger, sent, flow)
-        lines, rejected = read_table(ledger, "line_items").height, records_of(ledger)[("rejected",)]
-        wanted = {("rated.line-items",): lines, ("metering.rejected",): rejected}
+        wanted = {
+            ("rated.line-items",): read_table(ledger, "line_items").height,
+            ("notifications",): read_table(ledger, "notifications").height,
+            ("quota.verdicts",): read_table(ledger, "quota_verdicts").height,
+            ("metering.rejected",): records_of(ledger)[("rejected",)],
+        }
         with running(relaying, ledger, "relay") as relay:
             wait_until_ready(relaying, relay)
             wait_for(lambda: scrape(relaying)["ratemill_relay_messages_total"] == wanted, relay)
