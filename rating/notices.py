@@ -63,20 +63,20 @@ def notification_rows(
 
 
 def _named(subscription: Index, charge: Index, catalog: CompiledCatalog) -> list[pl.Series]:
-    """Whose it is, and of which quota or charge."""
+    """Whose it is, and of which quota or charge; what charges are called is written once for each of them."""
     columns, products, charges = catalog.subscriptions, catalog.products, catalog.charges
-    product = charges.product[charge].tolist()
-    quotas = [charges.quotas[row] for row in charge.tolist()]
-    ids = [charges.ids[row] for row in charge.tolist()]
-    texts = {
-        "product_id": [products.ids[row] for row in product],
-        "product_version": [products.versions[row] for row in product],
+    met, row = np.unique(charge, return_inverse=True)
+    product = [int(charges.product[one]) for one in met]
+    quotas = [charges.quotas[one] for one in met]
+    texts: dict[str, list[str | None]] = {
+        "product_id": [products.ids[one] for one in product],
+        "product_version": [products.versions[one] for one in product],
         "quota": [None if quota is None else quota.name for quota in quotas],
-        "charge_id": [name if quota is None else None for name, quota in zip(ids, quotas, strict=True)],
+        "charge_id": [charges.ids[one] if quota is None else None for one, quota in zip(met, quotas, strict=True)],
         "on_exceed": [None if quota is None else quota.on_exceed for quota in quotas],
     }
     return [
-        *(pl.Series(name, values, pl.String) for name, values in texts.items()),
+        *(wide.picked(pl.Series(name, values, pl.String), row) for name, values in texts.items()),
         wide.picked(columns.ids, subscription).alias("subscription_id"),
         wide.picked(columns.subscriber, subscription).alias("subscriber"),
         wide.picked(columns.organization, subscription).alias("organization_id"),
@@ -84,13 +84,14 @@ def _named(subscription: Index, charge: Index, catalog: CompiledCatalog) -> list
 
 
 def _thresholds(threshold: Index, catalog: CompiledCatalog) -> list[pl.Series]:
-    entries = [catalog.thresholds.entries[row] for row in threshold.tolist()]
+    met, row = np.unique(threshold, return_inverse=True)
+    entries = [catalog.thresholds.entries[one] for one in met]
     quantities = {
         "share": [entry.share for entry in entries],
         "threshold": [entry.usage for entry in entries],
         "limit": [entry.limit for entry in entries],
     }
-    return [
+    columns = [
         pl.Series("kind", [_kind(entry) for entry in entries], pl.String),
         pl.Series("tier", [entry.tier for entry in entries], pl.Int32),
         *(
@@ -98,6 +99,7 @@ def _thresholds(threshold: Index, catalog: CompiledCatalog) -> list[pl.Series]:
             for name, values in quantities.items()
         ),
     ]
+    return [wide.picked(column, row) for column in columns]
 
 
 def _kind(entry: Threshold) -> str:
@@ -114,11 +116,11 @@ def _window_end(moments: Times) -> pl.Series:
 def _recipients(subscription: Index, catalog: CompiledCatalog) -> pl.Series:
     """The provider's addresses for the product, then the subscription's own; nobody is told twice."""
     addresses, product = catalog.addresses, catalog.subscriptions.product[subscription].tolist()
-    told = [
-        list(dict.fromkeys((*addresses.of_products[own], *addresses.of_subscriptions.get(row, ()))))
-        for row, own in zip(subscription.tolist(), product, strict=True)
-    ]
-    return pl.Series(told, dtype=pl.List(pl.String))
+    own = map(addresses.of_subscriptions.get, subscription.tolist())
+    met: dict[tuple[int, tuple[str, ...] | None], int] = {}
+    row = np.array([met.setdefault(pair, len(met)) for pair in zip(product, own, strict=True)], np.int64)
+    told = [list(dict.fromkeys((*addresses.of_products[one], *(more or ())))) for one, more in met]
+    return wide.picked(pl.Series(told, dtype=pl.List(pl.String)), row)
 
 
 def ids_of(rows: pl.DataFrame, columns: Sequence[str]) -> pl.Series:

@@ -1,7 +1,7 @@
 """`python -m ops.bench.crossing`: how long a crossed threshold takes to become a message in Kafka, at an even rate.
 
-Everything that `ratemill run rating` and `ratemill run relay` do lies between the moment of an event, which is that of
-its sending, and the moment when a reader of committed messages has its notification.
+Everything that `ratemill run rating` and `ratemill run relay` do lies between the sending of an event, which is its
+record's time, and the moment when a reader of committed messages has its notification.
 """
 
 import argparse
@@ -13,15 +13,16 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import orjson
+import polars as pl
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from dataflows.connectors.catalog_publisher import publish_catalog
 from dataflows.connectors.kafka_client import topic_name
+from dataflows.ledger.published import read_table
 from dataflows.settings import Settings
 from ops.bench.kafka_command import environment_of, running
 from ops.bench.kafka_topic import settings_for
@@ -35,6 +36,7 @@ _EPOCH_SECONDS = 0.5
 _WARM_UP_SECONDS = 10
 _SECONDS_OF_SILENCE = 10
 _MESSAGES_PER_POLL = 10_000
+_SEEN = {"partition": pl.Int32, "offset": pl.Int64, "came": pl.Float64}
 
 
 def measure_crossing(settings: Settings, ledger: Path, subscriptions: int, per_second: int, seconds: int) -> np.ndarray:
@@ -45,13 +47,18 @@ def measure_crossing(settings: Settings, ledger: Path, subscriptions: int, per_s
     where = {"bootstrap": settings.kafka["bootstrap.servers"], "prefix": settings.topic_prefix}
     with ThreadPoolExecutor(1) as thread, running(settings, ledger), _relay(settings, ledger):
         producer = thread.submit(measure, "kafka_paced", **where, **asked)
-        seen = np.array(list(_messages(settings, producer.done)))
-    sent, came = seen.T
-    return (came - sent)[sent >= sent.min() + _WARM_UP_SECONDS]
+        came = pl.DataFrame(list(_messages(settings, producer.done)), _SEEN, orient="row")
+    records = read_table(ledger, "events").select(
+        "partition", "offset", sent=pl.col("record_time").dt.epoch("ms") / 1e3
+    )
+    seen = came.join(records, on=["partition", "offset"])
+    assert seen.height == came.height, "a message tells of no record"
+    steady = seen.filter(pl.col("sent") >= pl.lit(records["sent"]).min() + _WARM_UP_SECONDS)
+    return (steady["came"] - steady["sent"]).to_numpy()
 
 
-def _messages(settings: Settings, is_sent: Callable[[], bool]) -> Iterator[tuple[float, float]]:
-    """When the event of each message happened and when the message came, until nothing comes any more."""
+def _messages(settings: Settings, is_sent: Callable[[], bool]) -> Iterator[tuple[int, int, float]]:
+    """Partition and offset of the event of each message, and when the message came, until nothing comes any more."""
     topic = topic_name(settings, _TOPIC)
     own = {"group.id": "bench", "isolation.level": "read_committed", "fetch.wait.max.ms": 10}
     with closing(Consumer({**settings.kafka, **own})) as consumer:
@@ -63,7 +70,7 @@ def _messages(settings: Settings, is_sent: Callable[[], bool]) -> Iterator[tuple
                 came, heard = time.time(), time.monotonic()
                 assert message.error() is None, message.error()
                 told = orjson.loads(message.value() or b"")
-                yield datetime.fromisoformat(told["occurred_at"]).timestamp(), came
+                yield told["partition"], told["offset"], came
 
 
 @contextmanager
