@@ -121,7 +121,8 @@ def test_the_whole_kafka_part_runs_tiny(broker, tmp_path, monkeypatch):
     assert measured["flow"]["events"] == TINY.events
     assert [(run["processes"], run["events"]) for run in measured["processes"]] == [(2, TINY.events)]
     latency = measured["latency"]
-    assert 0.5 < latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["max"] < 60
+    # Half of the records wait for half an epoch or longer; a commit is published as soon as it is kept (0021).
+    assert latency["epoch"] / 2 < latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["max"] < 60
     assert latency["producer"]["sent"] == 3 * latency["asked_per_second"]
     assert measured["idle"]["cores"] > 0
     assert [sheet.title.split()[0] for sheet in kafka_sheets(measured)] == [
