@@ -14,7 +14,7 @@ from rating import wide
 from rating.catalog import CompiledCatalog
 from rating.dedupe import Sightings
 from rating.money import ONE_UNIT, divide_half_away
-from rating.pairs import PERIOD_BITS, TRIAL_PERIOD, Pairs, most_charges
+from rating.pairs import TRIAL_PERIOD, Pairs, periods_of, subscriptions_of
 from rating.periods import Times
 from rating.prices import Index
 from rating.state import GroupState
@@ -87,7 +87,7 @@ def _crossed(counters: Counters, rows: Index, pairs: Pairs, folded: Folded, cata
         return None
     places = pairs.charge
     if thresholds.moved is not None:
-        places = places + thresholds.moved[(pairs.key >> PERIOD_BITS) // most_charges(catalog)]
+        places = places + thresholds.moved[subscriptions_of(catalog, pairs.key)]
     may_fall = catalog.charges.may_fall[pairs.charge]
     crossed = crossings(thresholds, places, (folded.before, folded.after), rows, counters.peak, may_fall)
     return None if crossed is None else _without_tiers_on_trial(crossed, pairs, catalog)
@@ -95,7 +95,7 @@ def _crossed(counters: Counters, rows: Index, pairs: Pairs, folded: Folded, cata
 
 def _without_tiers_on_trial(crossed: Crossed, pairs: Pairs, catalog: CompiledCatalog) -> Crossed | None:
     """On trial no tier applies; quotas do."""
-    on_trial = (pairs.key[crossed.pair] & ((1 << PERIOD_BITS) - 1)) == TRIAL_PERIOD
+    on_trial = periods_of(pairs.key[crossed.pair]) == TRIAL_PERIOD
     kept = np.flatnonzero(~on_trial | catalog.charges.is_quota[pairs.charge[crossed.pair]])
     return Crossed(crossed.pair[kept], crossed.threshold[kept]) if len(kept) else None
 

@@ -12,7 +12,7 @@ import polars as pl
 from rating import wide
 from rating.catalog import CompiledCatalog
 from rating.lines import lines_of
-from rating.periods import ENDLESS, Times
+from rating.periods import Times, ends_of
 from rating.prices import Index, Mask
 from rating.rated import Rated
 from rating.slices import Blocked, LineKind, Usage
@@ -83,12 +83,6 @@ def _joined(parts: Sequence[Wide], order: Index) -> pl.Series:
     return wide.to_series(np.take(np.concatenate(parts), order, axis=0))
 
 
-def _period_end(moments: Times) -> pl.Series:
-    end = pl.Series("period_end", moments).cast(_TIME)
-    endless = moments == ENDLESS
-    return end.set(pl.Series(endless), None) if endless.any() else end
-
-
 def _numbers_within(event: Index) -> Index:
     """The number of each line within its event, from 0; an event's lines stand together."""
     begins = np.ones(len(event), np.bool_)
@@ -117,7 +111,7 @@ def _named(
             *names.get_columns(),
             lines["tier"].cast(pl.Int32),
             pl.Series("period_start", period_start).cast(_TIME),
-            _period_end(period_end),
+            ends_of(period_end).alias("period_end"),
             *(_decimal(lines[name], QUANTITY_SCALE) for name in ("quantity", "usage_before", "usage_after")),
             _decimal(lines["unit_price"], PRICE_SCALE),
             _decimal(lines["amount"], AMOUNT_SCALE),

@@ -189,7 +189,7 @@ def _quota_problems(product: Product) -> Iterator[Problem]:
             )
         if ":" in quota.name:
             yield Problem("a quota's name has no colon: the topic `quota.verdicts` parts it by one", (*path, "name"))
-        if (quota.meter or COUNT).aggregation == "count" and quota.limit % 1:
+        if (quota.meter or COUNT).aggregation == "count" and scaled_quantity(quota.limit) % 10**QUANTITY_SCALE:
             yield Problem(f"limit {quota.limit} is no whole number, but the quota counts events", (*path, "limit"))
         if quota.window is None:
             for charge_path, meter, price in _priced(product):

@@ -11,8 +11,8 @@ import polars as pl
 from rating import wide
 from rating.catalog import CompiledCatalog
 from rating.hashing import stable_hashes
-from rating.pairs import PERIOD_BITS, most_charges
-from rating.periods import ENDLESS, Times
+from rating.pairs import periods_of, subscriptions_of
+from rating.periods import ends_of
 from rating.prices import Index
 from rating.rated import Crossings
 from rating.thresholds import Threshold
@@ -45,7 +45,7 @@ def notification_rows(
         wide.to_series(np.concatenate(parts), QUANTITY_SCALE)
         for parts in ([part.folded.before for part in crossed], [part.folded.after for part in crossed])
     )
-    subscription = (key >> PERIOD_BITS) // most_charges(catalog)
+    subscription = subscriptions_of(catalog, key)
     own = events[pl.Series(event.astype(np.uint32))]
     rows = own.select(*_OF_EVENT, pl.col("event_time").alias("occurred_at")).with_columns(
         *_named(subscription, charge, catalog),
@@ -53,8 +53,8 @@ def notification_rows(
         before.alias("usage_before"),
         after.alias("usage_after"),
         pl.Series("window_start", start).cast(_TIME),
-        _window_end(end),
-        pl.Series("period", key & ((1 << PERIOD_BITS) - 1)),
+        ends_of(end).alias("window_end"),
+        pl.Series("period", periods_of(key)),
         recipients=_recipients(subscription, catalog),
         details=pl.lit(None, pl.String),
         catalog_digest=pl.lit(catalog.digest),
@@ -106,11 +106,6 @@ def _kind(entry: Threshold) -> str:
     if entry.tier is not None:
         return "tier_threshold"
     return "quota_reached" if entry.share == _ALL else "quota_threshold"
-
-
-def _window_end(moments: Times) -> pl.Series:
-    end = pl.Series("window_end", moments).cast(_TIME)
-    return end.set(pl.Series(moments == ENDLESS), None)
 
 
 def _recipients(subscription: Index, catalog: CompiledCatalog) -> pl.Series:

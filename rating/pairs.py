@@ -85,6 +85,16 @@ def counter_keys(catalog: CompiledCatalog, subscription: Index, charge: Index, p
     return ((subscription * most_charges(catalog) + place) << PERIOD_BITS) | period
 
 
+def subscriptions_of(catalog: CompiledCatalog, keys: Index) -> Index:
+    """The rows of the subscriptions whose counters these are."""
+    return (keys >> PERIOD_BITS) // most_charges(catalog)
+
+
+def periods_of(keys: Index) -> Index:
+    """The numbers of the periods or windows whose counters these are."""
+    return keys & ((1 << PERIOD_BITS) - 1)
+
+
 def most_charges(catalog: CompiledCatalog) -> int:
     """The greatest number of charges that one product has; at least 1."""
     counts = np.diff(catalog.products.first_charge)

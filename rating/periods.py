@@ -199,6 +199,13 @@ def moment_of(time: int) -> datetime:
     return _EPOCH + timedelta(microseconds=time)
 
 
+def ends_of(moments: Times) -> pl.Series:
+    """The ends of periods as UTC times; null of those that have none."""
+    ends = pl.Series(moments).cast(pl.Datetime("us", "UTC"))
+    endless = moments == ENDLESS
+    return ends.set(pl.Series(endless), None) if endless.any() else ends
+
+
 def _month(wall: Times) -> Index:
     """Months since January 1970."""
     return wall.view("M8[us]").astype("M8[M]").view(np.int64)

@@ -15,6 +15,7 @@ import polars as pl
 
 from rating.catalog import CompiledCatalog
 from rating.periods import microseconds, moment_of
+from schemas.decimals import QUANTITY_SCALE, format_scaled, scaled_quantity
 from schemas.ledger import QUOTA_VERDICTS, polars_schema
 
 _SCHEMA = polars_schema(QUOTA_VERDICTS)
@@ -127,7 +128,8 @@ def _allowed_by(held: Row, limit: Decimal | None, catalog: CompiledCatalog) -> R
     """Without a limit, the quota is no longer there, or the subscription pins another product."""
     known = held["limit"] if limit is None else limit
     said = {"verdict": "allowed", "cause": "catalog", "limit": known, "catalog_digest": catalog.digest}
-    return _without_event(held) | said | {"remaining": max(known - held["usage"], Decimal(0))}
+    left = max(scaled_quantity(known) - scaled_quantity(held["usage"]), 0)
+    return _without_event(held) | said | {"remaining": Decimal(format_scaled(left, QUANTITY_SCALE))}
 
 
 def _without_event(held: Row) -> Row:

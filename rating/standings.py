@@ -11,8 +11,8 @@ import polars as pl
 from rating import wide
 from rating.catalog import CompiledCatalog
 from rating.fold import Folded
-from rating.pairs import PERIOD_BITS, Pairs, most_charges
-from rating.periods import ENDLESS, Times
+from rating.pairs import Pairs, subscriptions_of
+from rating.periods import Times, ends_of
 from rating.prices import Index
 from rating.rated import Standings
 from rating.thresholds import Crossed
@@ -64,7 +64,7 @@ def verdict_rows(
     products, product = catalog.products, catalog.charges.product[charge].tolist()
     blocks = catalog.charges.blocks[charge]
     own = events[pl.Series(event.astype(np.uint32))]
-    subscription = (key >> PERIOD_BITS) // most_charges(catalog)
+    subscription = subscriptions_of(catalog, key)
     moments = pl.col("event_time").alias("occurred_at"), pl.col("record_time").alias("told_at")
     rows = own.select(*_OF_EVENT, *moments).with_columns(
         wide.picked(catalog.subscriptions.ids, subscription).alias("subscription_id"),
@@ -74,7 +74,7 @@ def verdict_rows(
         pl.Series("on_exceed", np.where(blocks, "block", "overage").tolist(), pl.String),
         *(wide.to_series(wide.from_series(values), QUANTITY_SCALE).alias(name) for name, values in quantities.items()),
         pl.Series("window_start", start).cast(_TIME),
-        pl.Series("window_end", end).set(pl.Series(end == ENDLESS), None).cast(_TIME),
+        ends_of(end).alias("window_end"),
         pl.Series("product_id", [products.ids[row] for row in product], pl.String),
         pl.Series("product_version", [products.versions[row] for row in product], pl.String),
         pl.lit(catalog.digest).alias("catalog_digest"),

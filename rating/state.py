@@ -14,7 +14,7 @@ import polars as pl
 from rating.catalog import CompiledCatalog
 from rating.dedupe import DuplicateIndex, Sightings, hash_identities
 from rating.kept import KeptCounters
-from rating.pairs import PERIOD_BITS, counter_keys, most_charges
+from rating.pairs import PERIOD_BITS, counter_keys, most_charges, periods_of
 from rating.prices import Index
 from rating.usage import Counters
 
@@ -89,7 +89,7 @@ def _kept(counters: Counters, catalog: CompiledCatalog) -> KeptCounters:
         charges=catalog.charges.hashes,
         owner=np.take(catalog.subscriptions.hashes, owner, axis=0),
         charge=charge.astype(np.uint32),
-        period=(counters.keys[held] & ((1 << PERIOD_BITS) - 1)).astype(np.uint32),
+        period=periods_of(counters.keys[held]).astype(np.uint32),
         usage=counters.usage[held],
         total=counters.total[held],
         weighted=counters.weighted[held],
