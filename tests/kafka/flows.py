@@ -16,6 +16,7 @@ from confluent_kafka.admin import NewPartitions
 from dataflows.connectors.catalog_folder import load_catalog
 from dataflows.connectors.catalog_publisher import publish_catalog
 from dataflows.connectors.kafka_client import admin_client, answer, client_settings, topic_name
+from dataflows.ledger.manifest import wait_until_visible
 from dataflows.ledger.published import read_table
 from dataflows.settings import Settings
 from ops.topics import check_topics
@@ -169,7 +170,7 @@ def received(ledger: Path) -> int:
 def wait_until_received(
     ledger: Path, records: int, process: subprocess.Popen | None = None, seconds: float = 120
 ) -> None:
-    """Until so many records have a published verdict; a flow that ends before is a failure."""
+    """Until statements see so many records with a verdict; a flow that ends before is a failure."""
     last = time.monotonic() + seconds
     while (found := received(ledger)) < records:
         if process is not None and process.poll() is not None:
@@ -177,6 +178,7 @@ def wait_until_received(
         assert time.monotonic() < last, f"{found} of {records} records after {seconds} s"
         time.sleep(0.1)
     assert found == records
+    wait_until_visible((ledger / "manifest").glob("*.json"))
 
 
 def wait_for(condition, flow: subprocess.Popen, seconds: float = 60) -> None:
