@@ -30,11 +30,13 @@ from dataflows.ledger.relay_note import load_note, store_note
 from dataflows.relay_start import RelayStart, check_alone, first_positions
 from dataflows.settings import Settings
 from dataflows.steps.messages import (
+    INVOICE_COLUMNS,
     LINE_ITEM_COLUMNS,
     NOTIFICATION_COLUMNS,
     QUOTA_VERDICT_COLUMNS,
     REJECTED_COLUMNS,
     Message,
+    invoice_messages,
     line_item_messages,
     notification_messages,
     quota_verdict_messages,
@@ -65,6 +67,7 @@ ROUTES = (
     Route("line_items", "rated.line-items", "line_items", LINE_ITEM_COLUMNS, line_item_messages),
     Route("notifications", "notifications", "notifications", NOTIFICATION_COLUMNS, notification_messages),
     Route("quota_verdicts", "quota.verdicts", "quota_verdicts", QUOTA_VERDICT_COLUMNS, quota_verdict_messages),
+    Route("invoices", "invoices", "invoices", INVOICE_COLUMNS, invoice_messages),
     Route("events", "metering.rejected", "rejected", REJECTED_COLUMNS, rejected_messages),
 )
 
@@ -151,7 +154,7 @@ class _Relay:
         self._note_failed = False
         # Tells this run from another relay of the same ledger.
         self._name = secrets.token_hex(8)
-        self._readers = [CommitReader(folder.root, writer) for writer in folder.writers()]
+        self._readers = [CommitReader(folder, writer) for writer in folder.all_writers()]
         self._positions: list[Position] = []
         self._unsaved_since: float | None = None
 
@@ -191,7 +194,7 @@ class _Relay:
         self._save(producer, positions)
         self.note()
         while True:
-            came = [self._relay_next(producer, writer) for writer in self._folder.writers()]
+            came = [self._relay_next(producer, writer) for writer in self._folder.all_writers()]
             if time.monotonic() > self._noted_at + _SECONDS_BETWEEN_NOTES:
                 self.note()
             if not any(came):

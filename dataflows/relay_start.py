@@ -57,7 +57,7 @@ def check_alone(settings: Settings, folder: LedgerFolder, note: RelayNote, name:
     """
     for _ in range(_LOOKS_FOR_ANOTHER):
         patience.wait("starting again", pause=_SECONDS_BEFORE_AGAIN)
-        found = _positions_in_kafka(settings, note.ledger, len(folder.writers()), patience)
+        found = _positions_in_kafka(settings, note.ledger, len(folder.all_writers()), patience)
         if any(position.relay != name for position in found.values()):
             raise UnmendableError(
                 f"another relay of the ledger {folder.root} has started, and this one stops: one is enough, and nothing"

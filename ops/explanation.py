@@ -99,7 +99,7 @@ class Explainer:
         return history.catalog(digest)
 
     def _last_digest(self) -> str | None:
-        rows = self._rows("SELECT catalog_digest FROM commits ORDER BY sequence DESC LIMIT 1", [])
+        rows = self._rows("SELECT catalog_digest FROM commits WHERE flow = 'rating' ORDER BY sequence DESC LIMIT 1", [])
         return rows[0]["catalog_digest"] if rows else None
 
     def _rows(self, query: str, parameters: Sequence[Any]) -> list[Row]:

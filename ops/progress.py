@@ -53,3 +53,33 @@ class LiveProgress:
         read = f"{100 * (now.bytes_read or 0) // now.bytes_total} % read  " if known else ""
         counts = "  ".join(f"{label} {now.verdicts[label]:,}" for label in VERDICT_LABELS if now.verdicts.get(label))
         return Text(f"{self._what}  {read}{now.received:,} events  {speed:,} events/s  {counts}")
+
+
+class CountingProgress:
+    """Shows how many of how many things are done, until the block ends."""
+
+    def __init__(self, what: str, things: str) -> None:
+        self._what, self._things = what, things
+        self._done = self._all = 0
+        self._live: Live | None = None
+
+    def __enter__(self) -> "CountingProgress":
+        if sys.stderr.isatty():
+            self._live = Live(
+                console=Console(stderr=True), get_renderable=self._line, refresh_per_second=_REFRESHES_PER_SECOND
+            )
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def update(self, done: int, of: int) -> None:
+        """How far it has come."""
+        self._done, self._all = done, of
+
+    def _line(self) -> Text:
+        return Text(f"{self._what}  {self._done:,} of {self._all:,} {self._things}")

@@ -18,10 +18,10 @@ from rating.prices import Index
 from rating.rated import Rated, Words
 from rating.standings import verdict_rows
 from rating.wide import picked
-from schemas.ledger import COUNTED, polars_schema
+from schemas.ledger import RATED, TABLES, polars_schema
 from schemas.verdicts import Verdict
 
-_ROWS = {table: polars_schema(schema) for table, schema in COUNTED.items()}
+_ROWS = {table: polars_schema(TABLES[table]) for table in RATED}
 _VERDICTS = pl.Series([None, *(verdict.label for verdict in Verdict)], dtype=pl.String)
 _TIME = pl.Datetime("us", "UTC")
 
@@ -37,7 +37,7 @@ class Outcome:
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """The rows by the name of their table."""
-        return {table: getattr(self, table) for table in COUNTED}
+        return {table: getattr(self, table) for table in RATED}
 
 
 def settled_rows(batch: Batch, catalog: CompiledCatalog) -> pl.DataFrame:

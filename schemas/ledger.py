@@ -8,6 +8,7 @@ import polars as pl
 import pyarrow as pa
 
 from schemas.decimals import AMOUNT_SCALE, LEDGER_PRECISION, PRICE_SCALE, QUANTITY_SCALE
+from schemas.invoices import INVOICE_LINES, INVOICES, SETTLED_PERIODS
 
 SCHEMA_VERSION = "1"
 _METADATA = {"ratemill.schema": SCHEMA_VERSION}
@@ -74,6 +75,7 @@ LINE_ITEMS = pa.schema(
 
 COMMITS = pa.schema(
     [
+        pa.field("flow", _TEXT, nullable=False),
         pa.field("writer", pa.int32(), nullable=False),
         pa.field("sequence", pa.int64(), nullable=False),
         pa.field("progress", _TIME),
@@ -83,6 +85,9 @@ COMMITS = pa.schema(
         pa.field("line_items", pa.int64(), nullable=False),
         pa.field("notifications", pa.int64(), nullable=False),
         pa.field("quota_verdicts", pa.int64(), nullable=False),
+        pa.field("invoices", pa.int64(), nullable=False),
+        pa.field("invoice_lines", pa.int64(), nullable=False),
+        pa.field("settled_periods", pa.int64(), nullable=False),
         *(
             pa.field(verdict, pa.int64(), nullable=False)
             for verdict in ("rated", "exempt", "trial", "blocked", "duplicate", "parked", "late", "rejected")
@@ -153,13 +158,17 @@ QUOTA_VERDICTS = pa.schema(
     metadata=_METADATA,
 )
 
-# The tables whose rows a commit counts, in columns of `commits` with their names.
+# The tables whose rows a commit counts, in columns of `commits` with their names; `RATED` are those that rating fills.
 COUNTED: dict[str, pa.Schema] = {
     "events": EVENTS,
     "line_items": LINE_ITEMS,
     "notifications": NOTIFICATIONS,
     "quota_verdicts": QUOTA_VERDICTS,
+    "invoices": INVOICES,
+    "invoice_lines": INVOICE_LINES,
+    "settled_periods": SETTLED_PERIODS,
 }
+RATED = ("events", "line_items", "notifications", "quota_verdicts")
 TABLES: dict[str, pa.Schema] = {**COUNTED, "commits": COMMITS}
 
 

@@ -19,7 +19,7 @@ from schemas.ledger import COMMITS, COUNTED
 from schemas.verdicts import VERDICT_LABELS
 
 _WRAP = 1 << 128
-_SUMS = ("offset", "content", "quantity", "amount", "notification", "remaining")
+_SUMS = ("offset", "content", "quantity", "amount", "notification", "remaining", "total", "line_amount", "period")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -85,6 +85,12 @@ class Tally:
                     self._sum("notification", sum(int(name, 16) for name in rows["notification_id"]))
                 case "quota_verdicts":
                     self._sum("remaining", _units(rows["remaining"]))
+                case "invoices":
+                    self._sum("total", _units(rows["total"]))
+                case "invoice_lines":
+                    self._sum("line_amount", _units(rows["exact_amount"]))
+                case "settled_periods":
+                    self._sum("period", int(rows["period"].sum()))
         return counts
 
     def _sum(self, name: str, value: int) -> None:
@@ -96,9 +102,10 @@ def _units(decimals: pl.Series) -> int:
     return int(decimals.to_physical().sum() or 0) % _WRAP
 
 
-def commit_row(writer: int, before: WriterState, state: WriterState, tally: Tally) -> pa.Table:
-    """The row of `commits` that turns `before` into `state`."""
+def commit_row(flow: str, writer: int, before: WriterState, state: WriterState, tally: Tally) -> pa.Table:
+    """The row of `commits` that turns `before` into `state`; `flow` is the one whose writer it is."""
     row = {
+        "flow": flow,
         "writer": writer,
         "sequence": before.sequence,
         "progress": _as_time(progress_of(state.lanes.values())),
@@ -125,6 +132,16 @@ def digest_of(writer: int, before: WriterState, tally: Tally, catalog_digest: st
         catalog_digest,
     ]
     return hashlib.sha256(msgspec.json.encode(content)).hexdigest()
+
+
+def offsets_of(text: str) -> dict[int, int]:
+    """The next offset of each input partition, from the column `offsets` of `commits`."""
+    return msgspec.json.decode(text, type=dict[int, int])
+
+
+def microseconds_of(moment: datetime) -> int:
+    """Microseconds since 1970 UTC, from the column `progress` of `commits`."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def progress_of(lanes: Iterable[LanePosition]) -> int | None:

@@ -9,7 +9,6 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -18,7 +17,7 @@ import pyarrow.parquet as pq
 
 from dataflows.errors import RatemillError
 from dataflows.ledger import manifest
-from dataflows.ledger.folder import plain_os_errors
+from dataflows.ledger.folder import LedgerFolder, plain_os_errors
 from dataflows.ledger.manifest import PublishedFile
 from schemas.ledger import COMMITS, TABLES
 
@@ -43,10 +42,10 @@ class Commit:
 class CommitReader:
     """The published commits of one writer; follows its manifest, and keeps the files open that it reads from."""
 
-    def __init__(self, root: Path, writer: int) -> None:
-        self._root = root
+    def __init__(self, folder: LedgerFolder, writer: int) -> None:
+        self._root = folder.root
         self._writer = writer
-        self._manifest = root / "manifest" / f"writer-{writer}.json"
+        self._manifest = folder.manifest(writer)
         self._seen: tuple[int, int, int] | None = None
         self._live: dict[str, list[PublishedFile]] = {}
         self._open: dict[str, _CommitFile] = {}

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from dataflows.errors import RatemillError, UnmendableError
 from schemas.ledger import TABLES
 
-FORMAT = 2
+FORMAT = 3
 # What to do when the folder does not tell one story: a backup of a part of it does not help.
 RESTORE = "restore the whole folder of the ledger from one backup; what came since is then read again"
 
@@ -60,8 +60,16 @@ class LedgerFolder:
         return self.root / "topic.json"
 
     def writers(self) -> range:
-        """The numbers of the writers."""
+        """The numbers of the rating flow's writers."""
         return range(self.shape.writers)
+
+    def settlement_writers(self) -> range:
+        """The numbers of the settlement flow's writers, as many, which write invoices."""
+        return range(self.shape.writers, 2 * self.shape.writers)
+
+    def all_writers(self) -> range:
+        """The numbers of both flows' writers."""
+        return range(2 * self.shape.writers)
 
     def table(self, name: str) -> Path:
         """The published files of a table."""
@@ -69,7 +77,9 @@ class LedgerFolder:
 
     def manifest(self, writer: int) -> Path:
         """Which files of a writer are published, and since when."""
-        return self.root / "manifest" / f"writer-{writer}.json"
+        of_rating = writer in self.writers()
+        name = f"writer-{writer}" if of_rating else f"settlement-{writer - self.shape.writers}"
+        return self.root / "manifest" / f"{name}.json"
 
 
 def open_folder(path: Path, key_groups: int, writers: int) -> LedgerFolder:
@@ -80,7 +90,7 @@ def open_folder(path: Path, key_groups: int, writers: int) -> LedgerFolder:
         if not folder.root.exists() and not folder.root.parent.is_dir():
             raise RatemillError(f"cannot make the ledger {path}: the folder {folder.root.parent} does not exist")
         folder.root.mkdir(exist_ok=True)
-        _make_places(folder, writers)
+        _make_places(folder)
         shape = _shape(folder, wanted)
     if shape.format != FORMAT:
         raise RatemillError(f"the ledger {path} has format {shape.format}; this version reads format {FORMAT}")
@@ -93,10 +103,19 @@ def open_folder(path: Path, key_groups: int, writers: int) -> LedgerFolder:
     return folder
 
 
-def _make_places(folder: LedgerFolder, writers: int) -> None:
+def existing_folder(path: Path) -> LedgerFolder:
+    """The ledger at `path`, with the numbers it was made with; RatemillError if there is none."""
+    if not (path / "ledger.json").exists():
+        raise RatemillError(f"there is no ledger at {path}: `ratemill rate` or `ratemill run rating` makes one")
+    wanted = LedgerShape(FORMAT, 1, 1)
+    shape = _shape(LedgerFolder(path.resolve(), wanted), wanted)
+    return open_folder(path, shape.key_groups, shape.writers)
+
+
+def _make_places(folder: LedgerFolder) -> None:
     folder.pending.mkdir(exist_ok=True)
     folder.manifest(0).parent.mkdir(exist_ok=True)
-    for writer in range(writers):
+    for writer in folder.all_writers():
         if not folder.manifest(writer).exists():
             replace_file(folder.manifest(writer), b"[]")
     for name, schema in TABLES.items():
@@ -135,10 +154,10 @@ def locked(folder: LedgerFolder) -> Iterator[int]:
         os.close(handle)
 
 
-def take_lock(folder: LedgerFolder, kind: int) -> int:
+def take_lock(folder: LedgerFolder, kind: int, name: str = "lock") -> int:
     """Lock the ledger (`fcntl.LOCK_EX` or `LOCK_SH`) until the returned descriptor is closed or the process ends."""
     with plain_os_errors(f"cannot lock the ledger {folder.root}"):
-        handle = os.open(folder.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        handle = os.open(folder.root / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(handle, kind | fcntl.LOCK_NB)
         except OSError as error:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from dataflows.errors import UnmendableError
 from dataflows.ledger import manifest
-from dataflows.ledger.commit import WriterState
+from dataflows.ledger.commit import LanePosition, WriterState, microseconds_of, offsets_of
 from dataflows.ledger.folder import RESTORE, LedgerFolder, sync
 from dataflows.ledger.manifest import Manifest, PublishedFile
 from schemas.ledger import COUNTED, TABLES
@@ -92,6 +92,21 @@ def _digest_of(folder: LedgerFolder, writer: int, state: Manifest, sequence: int
         last = file.read_row_group(file.num_row_groups - 1, ["sequence", "digest"], use_threads=False).to_pylist()[-1]
     assert last["sequence"] == sequence, f"{place} ends with commit {last['sequence']}"
     return str(last["digest"])
+
+
+def published_state(folder: LedgerFolder, writer: int) -> WriterState:
+    """The state after the last published commit of a writer whose commits nothing else remembers."""
+    state = manifest.load(folder.manifest(writer))
+    files = state.live("commits")
+    if not files:
+        return WriterState()
+    path = folder.table("commits") / files[-1].name
+    columns = ["sequence", "digest", "offsets", "progress", "catalog_digest"]
+    last = pq.read_table(path, columns=columns, partitioning=None).slice(files[-1].rows - 1).to_pylist()[0]
+    assert last["sequence"] == state.next_sequence - 1, f"{path} ends with commit {last['sequence']}"
+    progress = None if last["progress"] is None else microseconds_of(last["progress"])
+    lanes = {lane: LanePosition(offset, progress) for lane, offset in offsets_of(last["offsets"]).items()}
+    return WriterState(state.next_sequence, last["digest"], lanes, last["catalog_digest"])
 
 
 def resume(folder: LedgerFolder, writer: int, sequence: int) -> Manifest:

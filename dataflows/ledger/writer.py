@@ -27,6 +27,7 @@ class LedgerWriter:
     def __init__(self, folder: LedgerFolder, writer: int, snapshot: bytes | None, keeping: Housekeeping) -> None:
         self._folder = folder
         self._writer = writer
+        self._flow = "rating" if writer in folder.writers() else "settlement"
         self._keeping = keeping
         self._state = WriterState.load(snapshot)
         self._manifest = resume(folder, writer, self._state.sequence)
@@ -82,7 +83,7 @@ class LedgerWriter:
             )
             digest = digest_of(self._writer, before, self._tally, self._catalog)
             after = WriterState(before.sequence + 1, digest, before.lanes | self._lanes, self._catalog)
-            row = commit_row(self._writer, before, after, self._tally)
+            row = commit_row(self._flow, self._writer, before, after, self._tally)
             self._file("commits").append_arrow(row)
             for file in self._files.values():
                 file.close()

@@ -20,6 +20,7 @@ import polars.selectors as cs
 import xxhash
 
 from dataflows.steps.binary_mode import structured
+from schemas.invoices import INVOICES
 from schemas.ledger import LINE_ITEMS, NOTIFICATIONS, QUOTA_VERDICTS
 from schemas.verdicts import Verdict
 
@@ -29,6 +30,7 @@ Message = tuple[bytes, bytes | str | None, list[Header] | None]
 LINE_ITEM_COLUMNS = tuple(LINE_ITEMS.names)
 NOTIFICATION_COLUMNS = tuple(NOTIFICATIONS.names)
 QUOTA_VERDICT_COLUMNS = tuple(QUOTA_VERDICTS.names)
+INVOICE_COLUMNS = tuple(INVOICES.names)
 REJECTED_COLUMNS = tuple(
     "partition offset source event_id event_time subscription_id credential_id subscriber organization_id synthetic"
     " verdict reason reason_detail content_digest data".split()
@@ -36,6 +38,7 @@ REJECTED_COLUMNS = tuple(
 _DECIMALS = cs.decimal().cast(pl.String).str.strip_chars_end("0").str.strip_chars_end(".")
 _TIMES = cs.datetime().dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
 _CONTENT_TYPE: Header = ("content-type", b"application/cloudevents+json")
+_INVOICE_OBJECTS = ("recipient", "credentials", "certificate")
 _OF_BINARY_MODE = ("ce_", "content-type")
 _encode = msgspec.json.Encoder().encode
 
@@ -88,6 +91,27 @@ def quota_verdict_messages(rows: pl.DataFrame, largest: int) -> Iterator[Message
     keys = (rows["subscription_id"] + ":" + rows["quota"]).to_list()
     for value, key in zip(_contents(json_texts(rows)), keys, strict=True):
         yield value, key, None
+
+
+def invoice_messages(rows: pl.DataFrame, largest: int) -> Iterator[Message]:
+    """One message per invoice, with all its columns, what they hold as JSON unfolded; the key is its subscription.
+
+    Should its credentials make it larger than `largest` bytes, it has none, which a header says; the ledger keeps them.
+    """
+    names = [name for name in rows.columns if name not in _INVOICE_OBJECTS]
+    keys = rows["subscription_id"].to_list()
+    for text, row, key in zip(json_texts(rows.select(names)), rows.iter_rows(named=True), keys, strict=True):
+        value = _unfolded(text, row)
+        if _size(value, key, []) <= largest:
+            yield value, key, None
+        else:
+            yield _unfolded(text, row | {"credentials": "[]"}), key, [("credentials-left-out", "all")]
+
+
+def _unfolded(text: str, row: dict[str, Any]) -> bytes:
+    """A JSON object with further members, whose values are JSON already."""
+    members = "".join(f',"{name}":{row[name]}' for name in _INVOICE_OBJECTS)
+    return f"{text[:-1]}{members}}}".encode()
 
 
 def rejected_messages(rows: pl.DataFrame, largest: int) -> Iterator[Message]:

@@ -3,7 +3,7 @@
 CREATE VIEW open_periods AS
 WITH progress AS (
     SELECT min(progress_of_writer) AS progress
-    FROM (SELECT writer, arg_max(progress, sequence) AS progress_of_writer FROM commits GROUP BY writer)
+    FROM (SELECT writer, arg_max(progress, sequence) AS progress_of_writer FROM commits WHERE flow = 'rating' GROUP BY writer)
 )
 SELECT
     line_items.subscription_id,

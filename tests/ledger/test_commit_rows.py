@@ -16,7 +16,7 @@ from dataflows.ledger.commit_rows import CommitReader
 from dataflows.ledger.compaction import Housekeeping
 from dataflows.ledger.folder import LedgerFolder, open_folder
 from dataflows.ledger.writer import LedgerWriter
-from schemas.ledger import COUNTED, polars_schema
+from schemas.ledger import COUNTED, RATED, polars_schema
 from tests.ledger.sealing import seal
 
 KEEPING = Housekeeping(merge_files=3, merged_rows_limit=300, replaced_files_grace=0.0)
@@ -33,8 +33,8 @@ class Writing:
         self.writer = LedgerWriter(folder, 0, None, keeping)
 
     def commit(self) -> None:
-        own = {table: self._offsets(table) for table in COUNTED}
-        self.writer.append({table: rows(table, own[table]) for table in COUNTED})
+        own = {table: self._offsets(table) for table in RATED}
+        self.writer.append({table: rows(table, own[table]) for table in RATED})
         self.writer.announce(len(own["events"]), 0, LanePosition(self.offset, None), "catalog")
         seal(self.writer)
         self.wrote.append(own)
@@ -64,10 +64,10 @@ def read(reader: CommitReader, sequence: int) -> dict[str, list[int]]:
     assert commit.sequence == sequence
     found = {
         table: [offset for frame in reader.rows(commit, table, ("offset",)) for offset in frame["offset"]]
-        for table in COUNTED
+        for table in RATED
     }
     assert {table: len(offsets) for table, offsets in found.items()} == {
-        table: commit.counts[table] for table in COUNTED
+        table: commit.counts[table] for table in RATED
     }
     return found
 
@@ -89,9 +89,9 @@ def test_from_any_commit_while_files_are_merged_and_removed(folder, seed, monkey
     for _ in range(40):
         for _ in range(rng.choice([1, 1, 5])):
             writing.commit()
-        readers.append((CommitReader(folder.root, 0), rng.randrange(len(writing.wrote))))
+        readers.append((CommitReader(folder, 0), rng.randrange(len(writing.wrote))))
         readers = [advance(reader, place, writing, rng) for reader, place in rng.sample(readers, min(3, len(readers)))]
-    reader = CommitReader(folder.root, 0)
+    reader = CommitReader(folder, 0)
     assert reader.published >= len(writing.wrote) - 1
     assert [read(reader, number) for number in range(reader.published)] == writing.wrote[: reader.published]
     levels = {file.level for file in manifest.load(folder.manifest(0)).files}
@@ -113,7 +113,7 @@ def test_row_groups_are_read_one_at_a_time(folder, monkeypatch):
     writing = Writing(folder, random.Random(1), replace(KEEPING, merged_rows_limit=100_000))
     for _ in range(82):
         writing.commit()
-    reader = CommitReader(folder.root, 0)
+    reader = CommitReader(folder, 0)
     assert any(pq.read_metadata(path).num_row_groups > 3 for path in live(folder, "events"))
     assert [read(reader, number) for number in range(reader.published)] == writing.wrote[: reader.published]
 
@@ -127,7 +127,7 @@ def test_a_commit_that_a_merge_took_along_before_it_was_read(folder):
     writing = Writing(folder, random.Random(3))
     for _ in range(2):
         writing.commit()
-    reader = CommitReader(folder.root, 0)
+    reader = CommitReader(folder, 0)
     for _ in range(30):
         writing.commit()
     assert not (folder.table("commits") / "commits-99-w0-0000000000-0000000000.parquet").exists()
@@ -145,12 +145,12 @@ def test_damage_is_told(folder):
         RatemillError, match=rf"the ledger {folder.root} is damaged: {file.name} is missing; restore it"
     ):
         file.unlink()
-        read(CommitReader(folder.root, 0), sequence)
+        read(CommitReader(folder, 0), sequence)
     with pytest.raises(RatemillError, match="is damaged: Parquet magic bytes not found in footer"):
         file.write_bytes(content[:-1])
-        read(CommitReader(folder.root, 0), sequence)
+        read(CommitReader(folder, 0), sequence)
     with pytest.raises(
         RatemillError, match=r"is damaged: .* has 1 rows; by the manifest it has \d+, and by its commits"
     ):
         pq.write_table(pq.read_table(next(live(folder, "line_items")), partitioning=None).slice(0, 1), file)
-        read(CommitReader(folder.root, 0), sequence)
+        read(CommitReader(folder, 0), sequence)

@@ -1,0 +1,1 @@
+"""The settlement of a ledger: what is due becomes invoices, from what the ledger has published."""

@@ -1,0 +1,209 @@
+"""What settlement reads of a ledger, in SQL over its published tables; every read of one reader sees the same state.
+
+Owns the statements. Does not own what follows from their answers (`rating.settle`). The rule: line items are summed
+here, so that no more of them than their sums is ever held in memory.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import msgspec
+import polars as pl
+
+from dataflows.ledger.commit import offsets_of
+from dataflows.ledger.published import published_files_sql
+from rating.book import INVOICED, REFUNDED, SETTLED, SUMMED, Book
+from rating.periods import microseconds, moment_of
+from schemas.ledger import TABLES
+from schemas.verdicts import VERDICT_LABELS
+
+_MEMORY = "1GB"
+_SUMMED = """
+    SELECT
+        due.subscription, l.product_id, l.product_version, l.charge_id, l.line_kind, l.tier, l.period_start, l.currency,
+        l.credential_id, bool_or(l.synthetic) AS synthetic, sum(l.quantity) AS quantity,
+        sum(l.usage_after - l.usage_before) AS usage, min(l.unit_price) AS unit_price_least,
+        max(l.unit_price) AS unit_price_most, sum(l.amount) AS amount
+    FROM line_items AS l JOIN due USING (subscription_id)
+    WHERE l.line_kind NOT IN ('trial', 'blocked')
+    GROUP BY ALL
+"""
+_INVOICED = """
+    SELECT
+        due.subscription, l.period, coalesce(l.adjusts, l.line_kind) AS line_kind, l.product_id, l.product_version,
+        l.charge_id, l.tier, sum(l.quantity) AS quantity, sum(l.exact_amount) AS exact_amount, sum(l.amount) AS amount
+    FROM invoice_lines AS l JOIN due USING (subscription_id)
+    WHERE l.invoice_id NOT IN (SELECT voids FROM invoices WHERE voids IS NOT NULL)
+    GROUP BY ALL
+"""
+_SETTLED = """
+    SELECT subscription_id, max(period) AS period, arg_max(period_start, period) AS period_start,
+        arg_max(period_end, period) AS period_end
+    FROM settled_periods WHERE outcome <> 'waiting' GROUP BY subscription_id
+"""
+_WAITING = """
+    SELECT DISTINCT subscription_id, period, reason, reason_detail FROM settled_periods WHERE outcome = 'waiting'
+"""
+_REFUNDED = """
+    SELECT i.invoice_id, i.subscription_id, i.total, coalesce(sum(-l.exact_amount), 0) AS refunded
+    FROM invoices AS i
+    JOIN refunds AS r ON r.invoice = i.invoice_id
+    LEFT JOIN invoice_lines AS l ON l.refund_id = r.refund
+    GROUP BY ALL
+"""
+_SETUP = """
+    SELECT organization_id, product_id, min(subscription_id) FROM invoice_lines
+    WHERE line_kind = 'setup_fee' AND organization_id IS NOT NULL GROUP BY ALL
+"""
+_RATED_TWICE = """
+    SELECT subscription_id, min(source || '/' || event_id) AS event FROM (
+        SELECT source, event_id, min(subscription_id) AS subscription_id FROM events
+        WHERE verdict IN ('rated', 'exempt', 'trial', 'blocked') AND event_time >= make_timestamptz(?)
+        GROUP BY source, event_id HAVING count(*) > 1
+    ) GROUP BY subscription_id
+"""
+_COMMITS = """
+    SELECT
+        writer, max(sequence) AS sequence, arg_max(progress, sequence) AS progress,
+        arg_max(offsets, sequence) AS offsets, arg_max(digest, sequence) AS digest,
+        arg_max(catalog_digest, sequence) AS catalog_digest, sum(received) AS received, sum(events) AS events,
+        sum(rated) AS rated, sum(exempt) AS exempt, sum(trial) AS trial, sum(blocked) AS blocked,
+        sum(duplicate) AS duplicate, sum(parked) AS parked, sum(late) AS late, sum(rejected) AS rejected
+    FROM commits WHERE flow = 'rating' GROUP BY writer ORDER BY writer
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Completeness:
+    """How far the inputs of a ledger are rated: by writer its last commit, and counts over all of them.
+
+    `progress` (microseconds UTC) is None until every writer has committed.
+    """
+
+    progress: int | None
+    commits: tuple[dict[str, Any], ...]
+
+    @property
+    def catalog(self) -> str | None:
+        """The digest of the catalog in force in the last commit."""
+        return max(self.commits, key=lambda row: row["sequence"])["catalog_digest"] if self.commits else None
+
+    @property
+    def is_conserved(self) -> bool:
+        """Whether every record received has exactly one verdict."""
+        return all(
+            row["received"] == row["events"] == sum(row[name] for name in VERDICT_LABELS) for row in self.commits
+        )
+
+    @property
+    def offsets(self) -> dict[int, int]:
+        """The next offset of each input partition that no writer has gone beyond."""
+        reached: dict[int, int] = {}
+        for row in self.commits:
+            for partition, offset in offsets_of(row["offsets"]).items():
+                reached[partition] = min(offset, reached.get(partition, offset))
+        return reached
+
+    def certificate(self, catalog: str) -> str:
+        """What an invoice was made from, as JSON text."""
+        said = {
+            "offsets": {str(partition): offset for partition, offset in sorted(self.offsets.items())},
+            "progress": None if self.progress is None else moment_of(self.progress),
+            "catalog_digest": catalog,
+            "verdicts": {name: int(sum(row[name] for row in self.commits)) for name in VERDICT_LABELS},
+            "commits": {str(row["writer"]): row["sequence"] for row in self.commits},
+            "ledger_digest": hashlib.sha256("".join(row["digest"] for row in self.commits).encode()).hexdigest(),
+        }
+        return msgspec.json.encode(said).decode()
+
+
+class LedgerReader:
+    """One consistent look at a ledger; close it to let the look go."""
+
+    def __init__(self, root: Path, threads: int) -> None:
+        self._connection = duckdb.connect(config={"memory_limit": _MEMORY, "threads": threads})
+        self._connection.execute("SET TimeZone = 'UTC'")
+        for table in TABLES:
+            self._connection.execute(f"CREATE VIEW {table} AS {published_files_sql(root, table)}")
+        self._connection.execute("BEGIN TRANSACTION")
+
+    def close(self) -> None:
+        """Let go of the look."""
+        self._connection.close()
+
+    def completeness(self, writers: int) -> Completeness:
+        """How far the ledger is complete; `writers` is how many must have committed."""
+        rows = tuple(self._frame(_COMMITS).iter_rows(named=True))
+        reached = [microseconds(row["progress"]) for row in rows if row["progress"] is not None]
+        return Completeness(min(reached) if len(reached) == writers else None, rows)
+
+    def settled(self, ids: pl.DataFrame) -> pl.DataFrame:
+        """The last settled period of each subscription of `ids` (`subscription_id`, `subscription`)."""
+        found = self._frame(_SETTLED).join(ids, on="subscription_id")
+        return found.select(list(SETTLED)).cast(SETTLED)  # type: ignore[arg-type]
+
+    def waiting(self) -> pl.DataFrame:
+        """What was said of periods that wait."""
+        return self._frame(_WAITING)
+
+    def strangers(self, known: pl.DataFrame) -> list[str]:
+        """Subscriptions that have line items, and that the catalog does not have."""
+        self._connection.register("known", known.to_arrow())
+        statement = (
+            "SELECT DISTINCT subscription_id FROM line_items ANTI JOIN known USING (subscription_id) ORDER BY ALL"
+        )
+        return [str(row[0]) for row in self._connection.execute(statement).fetchall()]
+
+    def book(self, due: pl.DataFrame, settled: pl.DataFrame, whole: "WholeLedger") -> Book:
+        """What the ledger says of the subscriptions of `due` (`subscription_id`, `subscription`)."""
+        self._connection.register("due", due.to_arrow())
+        return Book(
+            summed=self._frame(_SUMMED).select(list(SUMMED)).cast(SUMMED),  # type: ignore[arg-type]
+            invoiced=self._frame(_INVOICED).select(list(INVOICED)).cast(INVOICED),  # type: ignore[arg-type]
+            settled=settled.join(due.select("subscription"), on="subscription", how="semi"),
+            refunded=whole.refunded,
+            refund_ids=whole.refund_ids,
+            setup_paid_by=whole.setup_paid_by,
+            rated_twice=whole.rated_twice,
+        )
+
+    def whole(self, refunds: Sequence[tuple[str, str]], since: int) -> "WholeLedger":
+        """What concerns more than one subscription; `refunds` are ids of refunds and of their invoices.
+
+        Events rated twice are looked for from a moment on, in microseconds.
+        """
+        asked = pl.DataFrame(refunds, schema={"refund": pl.String, "invoice": pl.String}, orient="row")
+        self._connection.register("refunds", asked.to_arrow())
+        refunded = self._frame(_REFUNDED).select(list(REFUNDED)).cast(REFUNDED)  # type: ignore[arg-type]
+        done = "SELECT refund_id FROM invoice_lines WHERE refund_id IS NOT NULL"
+        return WholeLedger(
+            refunded=refunded,
+            refund_ids=frozenset(str(row[0]) for row in self._connection.execute(done).fetchall()),
+            setup_paid_by={(row[0], row[1]): row[2] for row in self._connection.execute(_SETUP).fetchall()},
+            rated_twice=dict(self._connection.execute(_RATED_TWICE, [since]).fetchall()),
+        )
+
+    def _frame(self, statement: str) -> pl.DataFrame:
+        found = pl.from_arrow(self._connection.sql(statement).to_arrow_table())
+        assert isinstance(found, pl.DataFrame), statement
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class WholeLedger:
+    """What the ledger says beyond single subscriptions; see `rating.book.Book`."""
+
+    refunded: pl.DataFrame
+    refund_ids: frozenset[str]
+    setup_paid_by: dict[tuple[str, str], str]
+    rated_twice: dict[str, str]
+
+
+def look(root: Path, threads: int = 1) -> "closing[LedgerReader]":
+    """A reader that is closed at the end of the block."""
+    return closing(LedgerReader(root, threads))

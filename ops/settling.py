@@ -1,0 +1,96 @@
+"""Settling a ledger on disk, as commands do it: which catalog, up to when, alone, with its progress shown.
+
+Owns that choice. Does not own closing (`dataflows.settlement`). The rule: nothing is closed that input may change: a
+ledger that a topic feeds is settled up to its progress at most; files that were read have nothing more to say.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from dataflows.catalog_history import CatalogHistory
+from dataflows.catalog_versions import CatalogVersions
+from dataflows.errors import RatemillError
+from dataflows.ledger.compaction import Housekeeping
+from dataflows.ledger.folder import LedgerFolder, existing_folder, take_lock
+from dataflows.moments import moment_text, now
+from dataflows.settings import Settings
+from dataflows.settlement.closing import Closer, SettlementProgress, settling_alone
+from dataflows.settlement.reading import Completeness, look
+from rating.catalog import compile_catalog
+from rating.due import Moments
+from rating.periods import microseconds
+from rating.settle import Tariff
+from schemas.catalog import Catalog
+
+
+def settle_ledger(
+    ledger: Path,
+    settings: Settings,
+    catalog: Catalog | None = None,
+    as_of: datetime | None = None,
+    on_progress: Callable[[SettlementProgress], None] = lambda progress: None,
+) -> SettlementProgress:
+    """Close every period that is over by `as_of`; without it, by the ledger's progress, or now if files feed it.
+
+    Without a catalog, the one in force takes its place. RatemillError says what stands in the way.
+    """
+    folder = existing_folder(ledger)
+    with settling_alone(folder), _still(folder), look(folder.root) as reader:
+        facts = reader.completeness(folder.shape.writers)
+        moment = _moment(folder, facts, as_of)
+        tariff = _tariff(folder, facts, catalog, moment)
+        closer = Closer(folder, tariff, _keeping(settings), on_progress)
+        closer.progress.strangers = reader.strangers(closer.subscriptions)
+        for writer in folder.settlement_writers():
+            closer.close(Moments.both(moment), writer)
+        return closer.progress
+
+
+@contextmanager
+def _still(folder: LedgerFolder) -> Iterator[None]:
+    """Files are not being rated meanwhile; a topic may be, for its progress says how far it is complete."""
+    if folder.topic.exists():
+        yield
+        return
+    handle = take_lock(folder, fcntl.LOCK_SH)
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _moment(folder: LedgerFolder, facts: Completeness, as_of: datetime | None) -> int:
+    asked = None if as_of is None else microseconds(as_of)
+    if not folder.topic.exists():
+        return now() if asked is None else asked
+    if facts.progress is None:
+        raise RatemillError(
+            f"the ledger {folder.root} is not complete up to any moment yet: let `ratemill run rating` run"
+        )
+    if asked is not None and asked > facts.progress:
+        raise RatemillError(
+            f"the ledger {folder.root} is complete up to {moment_text(facts.progress)} only, and events up to"
+            f" {moment_text(asked)} may still come: let `ratemill run rating` run, or name an earlier time"
+        )
+    return facts.progress if asked is None else asked
+
+
+def _tariff(folder: LedgerFolder, facts: Completeness, catalog: Catalog | None, moment: int) -> Tariff:
+    history = CatalogHistory(folder.root)
+    if catalog is not None:
+        compiled = compile_catalog(catalog)
+        history.keep(catalog, compiled.digest)
+        return Tariff.of(catalog, compiled)
+    versions = CatalogVersions(history)
+    digest = versions.at(moment) if history.versions() else facts.catalog
+    if not digest:
+        raise RatemillError(f"no catalog is known to the ledger {folder.root}: name one with --catalog")
+    return Tariff.of(history.catalog(digest), versions.compiled(digest))
+
+
+def _keeping(settings: Settings) -> Housekeeping:
+    return Housekeeping(settings.merge_files, settings.merged_rows, settings.replaced_files_seconds)

@@ -1,0 +1,133 @@
+"""Which settlement periods are due: over by a moment, not settled yet, in their order (semantics 8).
+
+Owns the calendar of settlement. Does not own what is owed. A subscription pays from the end of its trial; the period
+that holds that moment is its first. Periods are numbered from 0 within a subscription; OPENING, before them all, is the
+moment at which it begins to pay, when fees in advance and on purchase are due. Times are microseconds UTC.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rating.catalog import CompiledCatalog
+from rating.periods import ENDLESS, Times
+from rating.prices import Index, Mask
+from rating.terms import Terms
+
+OPENING = -1
+NEVER = -2
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Up to when input is complete, less the grace: for test modes, whose grace is shorter, and for all others."""
+
+    usual: int
+    of_test_modes: int
+
+    @classmethod
+    def both(cls, moment: int) -> "Moments":
+        """The same moment for all."""
+        return cls(moment, moment)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Periods to settle, one row each, ascending by subscription (its row in the catalog) and number.
+
+    `end` is the end of the period or, if earlier, of the subscription; `is_first` marks the first of each subscription
+    that closes a period, `is_last` the one with which a subscription ends.
+    """
+
+    subscription: Index
+    number: Index
+    start: Times
+    end: Times
+    is_first: Mask
+    is_last: Mask
+
+    def take(self, rows: Index) -> "Due":
+        """These rows."""
+        return Due(
+            self.subscription[rows],
+            self.number[rows],
+            self.start[rows],
+            self.end[rows],
+            self.is_first[rows],
+            self.is_last[rows],
+        )
+
+    @property
+    def closes(self) -> Mask:
+        """Which rows close a period; the others open a subscription."""
+        return self.number > OPENING
+
+
+def paid_from(catalog: CompiledCatalog) -> Times:
+    """When each subscription begins to pay: at its start, or at the end of its trial."""
+    start, _, trial_end, _ = catalog.subscriptions.life.T
+    begin: Times = np.maximum(start, trial_end)
+    return begin
+
+
+def due_periods(catalog: CompiledCatalog, terms: Terms, settled: Index, until: Moments) -> Due:
+    """The periods due; `settled` is the number settled last of each subscription, NEVER where there is none."""
+    columns = catalog.subscriptions
+    _, end, _, clock = columns.life.T
+    begin = paid_from(catalog)
+    limit = np.where(terms.is_test[columns.product], until.of_test_modes, until.usual)
+    rows = np.flatnonzero((begin < end) & (begin <= limit))
+    clock, begin, end, limit = clock[rows], begin[rows], end[rows], limit[rows]
+    first, _, _ = columns.clocks.periods_of(clock, begin)
+    ended = end <= limit
+    last, _, _ = columns.clocks.periods_of(clock, np.where(ended, end - 1, limit))
+    last = np.where(ended, last, last - 1)
+    next_number = np.maximum(settled[rows] + 1, first)
+    opens = terms.has_opening[columns.product[rows]] & (settled[rows] == NEVER)
+    counts = np.maximum(last - next_number + 1, 0) + opens
+    place = np.repeat(np.arange(len(rows)), counts)
+    step = np.arange(len(place)) - np.repeat(np.cumsum(counts) - counts, counts)
+    opening = opens[place] & (step == 0)
+    number = np.where(opening, OPENING, next_number[place] + step - opens[place])
+    shown = np.maximum(number, 0)
+    start = np.where(opening, begin[place], columns.clocks.starts(clock[place], shown))
+    over = np.where(opening, begin[place], columns.clocks.starts(clock[place], shown + 1))
+    over = np.minimum(over, end[place])
+    is_first = ~opening & (number == next_number[place])
+    is_last = ~opening & ended[place] & (number == last[place])
+    return Due(rows[place], number, start, over, is_first, is_last)
+
+
+def whole_periods(catalog: CompiledCatalog, subscription: Index, number: Index) -> tuple[Times, Times]:
+    """Where these periods begin and end, whatever part of them is paid; the end of an endless one is ENDLESS."""
+    clock = catalog.subscriptions.life[subscription, 3]
+    clocks = catalog.subscriptions.clocks
+    return clocks.starts(clock, number), clocks.starts(clock, number + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class PaidPart:
+    """How much of periods is paid: `part` of `whole`, both in microseconds; of an endless period all of it."""
+
+    part: Times
+    whole: Times
+
+    @property
+    def is_cut(self) -> Mask:
+        """Which of them are paid in part only."""
+        return self.part < self.whole
+
+
+def paid_part(catalog: CompiledCatalog, subscription: Index, number: Index) -> PaidPart:
+    """The part of these periods between the end of the trial and the end of the subscription."""
+    start, over = whole_periods(catalog, subscription, number)
+    begin = np.maximum(start, paid_from(catalog)[subscription])
+    end = np.minimum(over, catalog.subscriptions.life[subscription, 1])
+    whole = np.where(over == ENDLESS, 1, over - start)
+    part = np.where(over == ENDLESS, 1, np.maximum(end - begin, 0))
+    return PaidPart(part, whole)
+
+
+def without(due: Due, waiting: Index) -> Due:
+    """The periods of all but these subscriptions."""
+    return due.take(np.flatnonzero(~np.isin(due.subscription, waiting)))

@@ -1,0 +1,280 @@
+"""Rows of the ledger's `invoices`, `invoice_lines` and `settled_periods`.
+
+Owns the columns, the ids and which invoices there are. Does not own amounts. The rule: an id is made of subscription,
+period and revision, so settling twice cannot make two invoices of one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import orjson
+import polars as pl
+
+from rating import wide
+from rating.due import Due, paid_from, whole_periods
+from rating.fees import Seller
+from rating.invoice_wording import wording
+from rating.notices import ids_of
+from rating.periods import Times, ends_of
+from rating.prices import Index
+from rating.settlement_checks import Wait
+from rating.terms import NO_CHARGE
+from schemas.catalog import Catalog, Organization
+from schemas.decimals import AMOUNT_SCALE, PRICE_SCALE, QUANTITY_SCALE
+from schemas.invoices import INVOICE_LINES, INVOICES, SETTLED_PERIODS, LineKind, Outcome
+from schemas.ledger import polars_schema
+
+_INVOICES, _LINES, _SETTLED = (polars_schema(table) for table in (INVOICES, INVOICE_LINES, SETTLED_PERIODS))
+_TIME = pl.Datetime("us", "UTC")
+_PLACE = ["subscription", "on"]
+_KIND_NAMES = {int(kind): kind.label for kind in LineKind}
+_BLOCK = (
+    *("id", "name", "external_id", "billing_address", "billing_email", "billing_phone", "remittance_instructions"),
+    *("logo", "storefront_url", "metadata"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bills:
+    """Invoices and their lines; `place` has each invoice's `subscription`, `on` (the due number) and `invoice_id`."""
+
+    invoices: pl.DataFrame
+    lines: pl.DataFrame
+    place: pl.DataFrame
+
+
+def bills(
+    catalog: Catalog, seller: Seller, due: Due, lines: pl.DataFrame, usage: pl.DataFrame, certificate: str
+) -> Bills:
+    """The invoices of due periods with anything to bill, and of every period of a test mode.
+
+    `lines` are those of `rating.owed`, `usage` the line items summed per credential.
+    """
+    place = _invoiced(seller, due, lines)
+    kept = lines.join(place, on=_PLACE).sort([*_PLACE, "kind", "number", "charge", "tier"], maintain_order=True)
+    kept = kept.with_columns(line_number=pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over(_PLACE))
+    synthetic = _synthetic(seller, usage)
+    rows = _line_rows(seller, kept, synthetic)
+    return Bills(_invoice_rows(catalog, seller, place, kept, usage, synthetic, certificate), rows, place)
+
+
+def settled_rows(seller: Seller, settled: Due, made: Bills, due: Due, waits: Mapping[int, Wait]) -> pl.DataFrame:
+    """What became of each period that was settled, and, of a subscription that waits, of its first that is due."""
+    done = _periods(seller, settled).join(
+        made.place.select("subscription", "invoice_id", number="on"), on=["subscription", "number"], how="left"
+    )
+    invoiced = pl.col("invoice_id").is_not_null()
+    done = done.with_columns(
+        outcome=pl.when(invoiced).then(pl.lit(Outcome.INVOICED.label)).otherwise(pl.lit(Outcome.NOTHING_DUE.label)),
+        reason=pl.lit(None, pl.String),
+        reason_detail=pl.lit(None, pl.String),
+    )
+    first = np.flatnonzero(np.isin(due.subscription, list(waits)))
+    _, once = np.unique(due.subscription[first], return_index=True)
+    held = due.take(first[once])
+    why = [waits[row] for row in held.subscription.tolist()]
+    waiting = _periods(seller, held).with_columns(
+        invoice_id=pl.lit(None, pl.String),
+        outcome=pl.lit(Outcome.WAITING.label),
+        reason=pl.Series([wait.reason.label for wait in why], dtype=pl.String),
+        reason_detail=pl.Series([wait.detail for wait in why], dtype=pl.String),
+    )
+    digest = seller.catalog.digest
+    rows = pl.concat([done, waiting]).with_columns(catalog_digest=pl.lit(digest))
+    return rows.select(_SETTLED.names()).cast(_SETTLED)
+
+
+def _periods(seller: Seller, due: Due) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "subscription": due.subscription,
+            "number": due.number,
+            "subscription_id": wide.picked(seller.catalog.subscriptions.ids, due.subscription),
+            "period": due.number + 1,
+            "period_start": pl.Series(due.start).cast(_TIME),
+            "period_end": pl.Series(due.end).cast(_TIME),
+        }
+    )
+
+
+def _invoiced(seller: Seller, due: Due, lines: pl.DataFrame) -> pl.DataFrame:
+    """Which due periods have an invoice, and its id."""
+    owing = lines.filter((pl.col("exact") != 0) | (pl.col("rounded") != 0)).select(_PLACE).unique()
+    always = due.closes & seller.terms.is_test[seller.product_of(due.subscription)]
+    periods = _periods(seller, due).rename({"number": "on"}).with_columns(always=pl.Series(always, dtype=pl.Boolean))
+    owed = periods.join(owing.with_columns(owing=True), on=_PLACE, how="left", maintain_order="left")
+    place = owed.filter(pl.col("owing").fill_null(value=False) | pl.col("always"))
+    place = place.with_columns(revision=pl.lit(0, pl.Int32))
+    return place.with_columns(invoice_id=ids_of(place, ["subscription_id", "period", "revision"])).drop(
+        "owing", "always"
+    )
+
+
+def _synthetic(seller: Seller, usage: pl.DataFrame) -> pl.Series:
+    """By subscription: whether anything of it was simulated, which a test mode may do throughout."""
+    mode = seller.terms.test_mode
+    simulated = np.array([one == "5min_synthetic" for one in mode], np.bool_)[seller.catalog.subscriptions.product]
+    simulated[usage.filter(pl.col("synthetic"))["subscription"].to_numpy()] = True
+    return pl.Series(simulated, dtype=pl.Boolean)
+
+
+def _line_rows(seller: Seller, lines: pl.DataFrame, synthetic: pl.Series) -> pl.DataFrame:
+    subscription, number = lines["subscription"].to_numpy(), lines["number"].to_numpy()
+    start, over = _times(seller, subscription, number)
+    rows = lines.with_columns(
+        *_of_subscription(seller, subscription, _sold(seller, subscription, lines["charge"].to_numpy())),
+        *_of_charges(seller, lines),
+        period=pl.col("number") + 1,
+        period_start=pl.Series(start).cast(_TIME),
+        period_end=ends_of(over),
+        line_kind=pl.col("kind").replace_strict(_KIND_NAMES, return_dtype=pl.String),
+        adjusts=pl.col("adjusts").replace_strict(_KIND_NAMES, return_dtype=pl.String),
+        tier=pl.when(pl.col("charge") != NO_CHARGE).then(pl.col("tier")),
+        quantity=_decimal(lines["quantity"], QUANTITY_SCALE),
+        unit_price=_decimal(lines["unit_price"], PRICE_SCALE),
+        exact_amount=_decimal(lines["exact"], AMOUNT_SCALE),
+        amount=_decimal(lines["rounded"], AMOUNT_SCALE),
+        synthetic=wide.picked(synthetic, subscription),
+        catalog_digest=pl.lit(seller.catalog.digest),
+        invoice_line_id=pl.col("invoice_id") + "-" + pl.col("line_number").cast(pl.String),
+    )
+    return rows.select(_LINES.names()).cast(_LINES)
+
+
+def _times(seller: Seller, subscription: Index, number: Index) -> tuple[Times, Times]:
+    """From when to when a period runs for its subscription; an opening is one moment."""
+    begin = paid_from(seller.catalog)[subscription]
+    start, over = whole_periods(seller.catalog, subscription, np.maximum(number, 0))
+    over = np.minimum(over, seller.catalog.subscriptions.life[subscription, 1])
+    return np.where(number < 0, begin, start), np.where(number < 0, begin, over)
+
+
+def _of_subscription(seller: Seller, subscription: Index, product: Index) -> list[pl.Series]:
+    columns, products = seller.catalog.subscriptions, seller.catalog.products
+    named = {"product_id": products.ids, "product_version": products.versions, "currency": products.currencies}
+    return [
+        *(wide.picked(pl.Series(name, values, pl.String), product) for name, values in named.items()),
+        wide.picked(columns.ids, subscription).alias("subscription_id"),
+        wide.picked(columns.organization, subscription).alias("organization_id"),
+    ]
+
+
+def _of_charges(seller: Seller, lines: pl.DataFrame) -> list[pl.Series]:
+    """Descriptions, and of lines of charges the charge."""
+    charges = seller.catalog.charges
+    tiers = np.diff(charges.prices.first_bound)
+    names = ["kind", "adjusts", "charge", "tier", "refund_id"]
+    distinct = lines.select(names).unique(maintain_order=True)
+    texts = []
+    for kind, adjusts, charge, tier, refund in distinct.iter_rows():
+        name = None if charge == NO_CHARGE else charges.ids[charge]
+        of = None if adjusts is None else LineKind(adjusts)
+        text = wording(LineKind(kind), of, name, tier, 1 if name is None else int(tiers[charge]))
+        texts.append(text if refund is None else f"{text} {refund}")
+    worded = distinct.with_columns(description=pl.Series(texts, dtype=pl.String))
+    described = lines.join(worded, on=names, how="left", nulls_equal=True, maintain_order="left")["description"]
+    charge = lines["charge"].to_numpy()
+    found = np.maximum(charge, 0)
+    none = pl.Series(charge == NO_CHARGE, dtype=pl.Boolean)
+    absent = pl.Series([None], dtype=pl.String).new_from_index(0, len(lines))
+    of_charge = {"charge_id": charges.ids or ("",), "price_model": charges.price_models or ("",)}
+    return [
+        described,
+        *(
+            absent.zip_with(none, wide.picked(pl.Series(values, dtype=pl.String), found)).alias(name)
+            for name, values in of_charge.items()
+        ),
+    ]
+
+
+def _sold(seller: Seller, subscription: Index, charge: Index) -> Index:
+    """The product version of each line: the one whose charge it is, else the subscription's."""
+    own, of_charges = seller.product_of(subscription), seller.catalog.charges.product
+    return np.where(charge == NO_CHARGE, own, of_charges[np.maximum(charge, 0)]) if len(of_charges) else own
+
+
+def _decimal(units: pl.Series, scale: int) -> pl.Series:
+    """Int128 units as decimals; null stays null."""
+    decimals = wide.to_series(wide.from_series(units.fill_null(0)), scale)
+    return decimals if not units.null_count() else decimals.set(units.is_null(), None)
+
+
+def _invoice_rows(
+    catalog: Catalog,
+    seller: Seller,
+    place: pl.DataFrame,
+    lines: pl.DataFrame,
+    usage: pl.DataFrame,
+    synthetic: pl.Series,
+    certificate: str,
+) -> pl.DataFrame:
+    subscription = place["subscription"].to_numpy()
+    sums = lines.group_by(_PLACE).agg(total=pl.col("rounded").sum(), lines=pl.len().cast(pl.Int64))
+    rows = place.join(sums, on=_PLACE, how="left", maintain_order="left").join(
+        _credentials(usage), on=_PLACE, how="left", maintain_order="left"
+    )
+    rows = rows.with_columns(
+        *_of_subscription(seller, subscription, seller.product_of(subscription)),
+        number=pl.col("subscription_id") + "-" + pl.col("period").cast(pl.String),
+        subscriber=wide.picked(seller.catalog.subscriptions.subscriber, subscription),
+        voids=pl.lit(None, pl.String),
+        issued_at=pl.col("period_end"),
+        total=_decimal(rows["total"].fill_null(0), AMOUNT_SCALE),
+        lines=pl.col("lines").fill_null(0),
+        recipient=_recipients(catalog, seller, subscription),
+        credentials=pl.col("credentials").fill_null("[]"),
+        certificate=pl.lit(certificate),
+        synthetic=wide.picked(synthetic, subscription),
+        catalog_digest=pl.lit(seller.catalog.digest),
+    )
+    return rows.select(_INVOICES.names()).cast(_INVOICES)
+
+
+def _credentials(usage: pl.DataFrame) -> pl.DataFrame:
+    """Per period: what the usage of each credential costs, exactly, as a JSON list."""
+    sums = usage.group_by("subscription", "number", "credential_id").agg(pl.col("exact").sum())
+    sums = sums.sort("subscription", "number", "credential_id", nulls_last=True)
+    amount = _decimal(sums["exact"], AMOUNT_SCALE).cast(pl.String).str.strip_chars_end("0").str.strip_chars_end(".")
+    texts = pl.DataFrame([sums["credential_id"], amount.alias("amount")]).to_struct().struct.json_encode()
+    return (
+        sums.select("subscription", on="number")
+        .with_columns(credentials=texts)
+        .group_by(_PLACE, maintain_order=True)
+        .agg(pl.lit("[") + pl.col("credentials").str.join(",") + pl.lit("]"))
+        .select(*_PLACE, pl.last().alias("credentials"))
+    )
+
+
+def _recipients(catalog: Catalog, seller: Seller, subscription: Index) -> pl.Series:
+    """Who pays, as JSON: the organization's block, and the subscriber."""
+    columns = seller.catalog.subscriptions
+    blocks = pl.DataFrame(
+        {
+            "organization_id": [one.id for one in catalog.organizations],
+            "organization": [_block(one) for one in catalog.organizations],
+        },
+        schema={"organization_id": pl.String, "organization": pl.String},
+    )
+    people = pl.DataFrame(
+        {
+            "email": [one.email for one in catalog.subscribers],
+            "name": [one.name for one in catalog.subscribers],
+        },
+        schema={"email": pl.String, "name": pl.String},
+    ).unique("email", keep="first", maintain_order=True)
+    rows = pl.DataFrame(
+        {
+            "organization_id": wide.picked(columns.organization, subscription),
+            "email": wide.picked(columns.subscriber, subscription),
+        }
+    )
+    rows = rows.join(blocks, on="organization_id", how="left", maintain_order="left")
+    rows = rows.join(people, on="email", how="left", maintain_order="left")
+    person = rows.select("email", "name").to_struct().struct.json_encode()
+    block = rows["organization"].fill_null("null")
+    return '{"organization":' + block + ',"subscriber":' + person + "}"
+
+
+def _block(organization: Organization) -> str:
+    return orjson.dumps({name: getattr(organization, name) for name in _BLOCK}, option=orjson.OPT_SORT_KEYS).decode()

@@ -1,0 +1,144 @@
+"""Settlement: periods that are over become invoices, from what the ledger says and nothing else (semantics 8).
+
+`settle` is the recipe: number → check → compare with what was invoiced → lines → invoices. It is pure: the same ledger
+and catalog give the same invoices, and once these are in the ledger nothing is owed any more.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from rating import invoice_rows
+from rating.book import Book, number_invoiced, number_lines
+from rating.catalog import CompiledCatalog
+from rating.due import Due, without
+from rating.fees import Seller
+from rating.owed import LINES, changed_periods, owed_lines, usage_owed
+from rating.periods import microseconds
+from rating.prices import Index, Mask
+from rating.settlement_checks import Wait, misfits, refunds_at_fault, unexplained, vanished
+from rating.settlement_notices import notices_of
+from rating.terms import NO_CHARGE, compile_terms
+from schemas.catalog import Catalog, Refund
+from schemas.decimals import QUANTITY_SCALE, divide_half_away, scaled_price
+from schemas.invoices import LineKind
+
+_PRICE_TO_AMOUNT = 10**QUANTITY_SCALE
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """A catalog as settlement uses it: as written, and compiled with its terms."""
+
+    catalog: Catalog
+    seller: Seller
+
+    @classmethod
+    def of(cls, catalog: Catalog, compiled: CompiledCatalog) -> "Tariff":
+        """The tariff of a catalog that passed the lint."""
+        return cls(catalog, Seller(compiled, compile_terms(catalog, compiled.products.first_charge)))
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Rows of the ledger tables with these names, columns and types as in `schemas.ledger`."""
+
+    invoices: pl.DataFrame
+    invoice_lines: pl.DataFrame
+    settled_periods: pl.DataFrame
+    notifications: pl.DataFrame
+
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """The rows by the name of their table."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def settle(tariff: Tariff, due: Due, book: Book, certificate: str) -> Settlement:
+    """What becomes of these periods. The book must tell all of their subscriptions; `certificate` is JSON text."""
+    seller = tariff.seller
+    numbered = number_lines(book.summed, seller.catalog)
+    invoiced = number_invoiced(book.invoiced, seller.catalog)
+    usage = usage_owed(numbered.lines, seller)
+    periods = changed_periods(usage, invoiced, due)
+    waits = _of_due(
+        due,
+        [
+            *misfits(seller, book, numbered, frozenset(one.id for one in tariff.catalog.organizations)),
+            *vanished(usage, invoiced),
+            *unexplained(usage.join(periods, on=["subscription", "number"], how="semi"), seller.catalog),
+            *refunds_at_fault(list(tariff.catalog.refunds), book, seller.catalog),
+        ],
+    )
+    waiting = np.array(sorted(waits), np.int64)
+    open_due = without(due, waiting)
+    clear = periods.filter(~pl.col("subscription").is_in(waiting))
+    lines = owed_lines(seller, open_due, usage, clear, invoiced, _pays_setup(tariff, book))
+    lines = pl.concat([lines, _refunds(tariff, open_due, book)])
+    bills = invoice_rows.bills(tariff.catalog, seller, open_due, lines, numbered.lines, certificate)
+    return Settlement(
+        bills.invoices,
+        bills.lines,
+        invoice_rows.settled_rows(seller, open_due, bills, due, waits),
+        notices_of(seller, open_due, bills),
+    )
+
+
+def _of_due(due: Due, waits: Iterable[Wait]) -> dict[int, Wait]:
+    """The first reason of each subscription that has periods due."""
+    concerned = set(due.subscription.tolist())
+    found: dict[int, Wait] = {}
+    for wait in waits:
+        if wait.subscription in concerned:
+            found.setdefault(wait.subscription, wait)
+    return found
+
+
+def _pays_setup(tariff: Tariff, book: Book) -> Mask:
+    """Which subscriptions pay a setup fee: where it is due once per organization, the first to begin, unless another
+    one has paid it already.
+    """
+    seller = tariff.seller
+    columns = seller.catalog.subscriptions
+    once = seller.terms.setup_once_per_organization[columns.product]
+    pays = ~once
+    ids = seller.catalog.products.ids
+    first: dict[tuple[str, str], tuple[int, str, int]] = {}
+    for row in np.flatnonzero(once).tolist():
+        organization = columns.organization[row]
+        if organization is None:
+            pays[row] = True
+            continue
+        key = (organization, ids[int(columns.product[row])])
+        own = (int(columns.life[row, 0]), columns.ids[row], row)
+        first[key] = min(first.get(key, own), own)
+    for key, (_, name, row) in first.items():
+        pays[row] = book.setup_paid_by.get(key, name) == name
+    return pays
+
+
+def _refunds(tariff: Tariff, due: Due, book: Book) -> pl.DataFrame:
+    """A line for each refund that no invoice has yet, on the first due invoice that is not earlier than the refund."""
+    seller = tariff.seller
+    rows = seller.catalog.subscription_rows
+    owner = {row["invoice_id"]: row["subscription_id"] for row in book.refunded.iter_rows(named=True)}
+    lines = []
+    for refund in tariff.catalog.refunds:
+        subscription = rows.get(owner.get(refund.invoice, ""))
+        if subscription is None or refund.id in book.refund_ids:
+            continue
+        on = _first_after(due, subscription, refund)
+        if on is not None:
+            minor = seller.terms.minor[int(seller.product_of(np.array([subscription]))[0])]
+            units = -scaled_price(refund.amount) * _PRICE_TO_AMOUNT
+            rounded = divide_half_away(units, minor) * minor
+            kind = int(LineKind.REFUND)
+            lines.append((subscription, on, kind, NO_CHARGE, 0, None, None, units, rounded, on, None, refund.id))
+    return pl.DataFrame(lines, schema=LINES, orient="row")
+
+
+def _first_after(due: Due, subscription: int, refund: Refund) -> int | None:
+    rows: Index = np.flatnonzero((due.subscription == subscription) & due.closes)
+    moment = microseconds(refund.issued_at)
+    return next((int(due.number[row]) for row in rows.tolist() if due.end[row] >= moment), None)

@@ -1,0 +1,126 @@
+"""Why a subscription is not settled: what the ledger and the catalog say of it does not fit (semantics 8).
+
+Owns the checks and their sentences. The rule: a subscription that fails waits for a person, with all its periods, and
+nobody else does.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from rating import wide
+from rating.book import Book, Numbered, moved
+from rating.catalog import CompiledCatalog
+from rating.fees import Seller
+from rating.lines import lines_of
+from rating.slices import Usage
+from schemas.catalog import Refund, moment_text
+from schemas.decimals import AMOUNT_SCALE, format_scaled, scaled_price
+from schemas.invoices import Waiting
+
+_PRICE_TO_AMOUNT = 10**6
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A subscription (its row) that waits, and why."""
+
+    subscription: int
+    reason: Waiting
+    detail: str
+
+
+def misfits(seller: Seller, book: Book, numbered: Numbered, organizations: frozenset[str]) -> Iterator[Wait]:
+    """Subscriptions whose history, lines or organization do not fit the catalog."""
+    catalog = seller.catalog
+    for row in moved(book.settled, catalog).iter_rows(named=True):
+        period = f"{moment_text(row['period_start'])} to {moment_text(row['period_end'])}"
+        detail = f"period {row['period']} was settled as {period}, and the catalog now says otherwise"
+        yield Wait(row["subscription"], Waiting.CATALOG_CHANGED, detail)
+    for row in _first_of_each(numbered.misplaced):
+        detail = f"it has lines of a period that begins at {moment_text(row['period_start'])}, and now has no such one"
+        yield Wait(row["subscription"], Waiting.CATALOG_CHANGED, detail)
+    for row in _first_of_each(numbered.unknown):
+        name = f"{row['product_id']}@{row['product_version']}, charge {row['charge_id']}"
+        yield Wait(row["subscription"], Waiting.UNKNOWN_PRODUCT, f"it has lines of {name}, which the catalog lacks")
+    for row in _first_of_each(_in_other_currency(seller, numbered.lines)):
+        detail = f"it has lines in {row['currency']}, and its product is sold in {row['sold_in']}"
+        yield Wait(row["subscription"], Waiting.OTHER_CURRENCY, detail)
+    owners = catalog.subscriptions.organization
+    for row in (owners.is_not_null() & ~owners.is_in(list(organizations))).arg_true().to_list():
+        yield Wait(row, Waiting.UNKNOWN_ORGANIZATION, f"the catalog lacks its organization {owners[row]}")
+    rows = catalog.subscription_rows
+    for name, event in book.rated_twice.items():
+        if name in rows:
+            yield Wait(rows[name], Waiting.RATED_TWICE, f"event {event} was rated twice")
+
+
+def _first_of_each(rows: pl.DataFrame) -> Iterator[dict[str, Any]]:
+    return rows.unique("subscription", keep="first", maintain_order=True).iter_rows(named=True)
+
+
+def _in_other_currency(seller: Seller, lines: pl.DataFrame) -> pl.DataFrame:
+    currencies = pl.Series(seller.catalog.products.currencies, dtype=pl.String)
+    sold_in = wide.picked(currencies, seller.product_of(lines["subscription"].to_numpy()))
+    return lines.with_columns(sold_in=sold_in).filter(pl.col("currency") != pl.col("sold_in"))
+
+
+def unexplained(usage: pl.DataFrame, catalog: CompiledCatalog) -> Iterator[Wait]:
+    """Periods of a charge whose lines are not F(total usage), computed afresh.
+
+    Charges with multipliers, or with amounts per event, have no F of the total: `ratemill verify` rates them again.
+    """
+    table = catalog.charges.prices
+    sums = usage.group_by("subscription", "number", "charge").agg(pl.col("usage", "exact").sum())
+    charge = sums["charge"].to_numpy()
+    sums = sums.filter(pl.Series(~(table.multiplied | table.per_event)[charge], dtype=pl.Boolean))
+    charge = sums["charge"].to_numpy()
+    after = wide.from_series(sums["usage"])
+    zero = wide.zeros(len(sums))
+    none = np.zeros(len(sums), np.bool_)
+    lines = lines_of(Usage(charge, wide.to_series(zero), wide.to_series(after), (zero, after), none), table)
+    owed = lines.group_by("pair").agg(pl.col("amount").sum())
+    whole = pl.DataFrame({"pair": np.arange(len(sums))}).join(owed, on="pair", how="left", maintain_order="left")
+    differing = sums.with_columns(owed=whole["amount"].fill_null(0)).filter(pl.col("exact") != pl.col("owed"))
+    for row in differing.iter_rows(named=True):
+        said, owes = (format_scaled(row[name], AMOUNT_SCALE) for name in ("exact", "owed"))
+        name = catalog.charges.ids[row["charge"]]
+        detail = f"the lines of charge {name} in period {row['number'] + 1} sum to {said}, and its usage costs {owes}"
+        yield Wait(row["subscription"], Waiting.USAGE_DIFFERS, detail)
+
+
+def vanished(usage: pl.DataFrame, invoiced: pl.DataFrame) -> Iterator[Wait]:
+    """Periods of a charge that were invoiced for usage, and of which the ledger has no lines any more."""
+    key = ["subscription", "number", "charge"]
+    of_usage = invoiced.filter(pl.col("invoiced_quantity").is_not_null() & (pl.col("charge") >= 0))
+    sums = of_usage.group_by(key).agg(pl.col("invoiced_exact").sum())
+    for row in sums.filter(pl.col("invoiced_exact") != 0).join(usage, on=key, how="anti").iter_rows(named=True):
+        detail = f"period {row['number'] + 1} was invoiced for usage, and the ledger has no lines of it any more"
+        yield Wait(row["subscription"], Waiting.USAGE_DIFFERS, detail)
+
+
+def refunds_at_fault(refunds: list[Refund], book: Book, catalog: CompiledCatalog) -> Iterator[Wait]:
+    """Refunds of more than their invoice; of an invoice that is not known nobody can be told but `check`."""
+    invoices = {row["invoice_id"]: row for row in book.refunded.iter_rows(named=True)}
+    open_refunds = [refund for refund in refunds if refund.id not in book.refund_ids]
+    asked: dict[str, int] = {}
+    for refund in open_refunds:
+        invoice = invoices.get(refund.invoice)
+        if invoice is None or invoice["subscription_id"] not in catalog.subscription_rows:
+            continue
+        units = scaled_price(refund.amount) * _PRICE_TO_AMOUNT
+        asked[refund.invoice] = asked.get(refund.invoice, 0) + units
+        left = _units(invoice["total"]) - _units(invoice["refunded"])
+        if asked[refund.invoice] > left:
+            detail = (
+                f"refund {refund.id} of {format_scaled(units, AMOUNT_SCALE)} is more than invoice {refund.invoice}"
+                f" leaves to refund: {format_scaled(max(0, left), AMOUNT_SCALE)}"
+            )
+            yield Wait(catalog.subscription_rows[invoice["subscription_id"]], Waiting.REFUND_TOO_LARGE, detail)
+
+
+def _units(amount: object) -> int:
+    return int(pl.Series([amount], dtype=pl.Decimal(38, AMOUNT_SCALE)).to_physical()[0])

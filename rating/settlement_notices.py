@@ -1,0 +1,103 @@
+"""Rows of the ledger's `notifications` that settlement causes: an invoice was issued, a test mode is over..
+
+Owns their recipients and details. The rule: an id is made of what the notice says, so settling again says the same.
+"""
+
+from typing import Any
+
+import numpy as np
+import orjson
+import polars as pl
+
+from rating import wide
+from rating.due import Due
+from rating.fees import Seller
+from rating.invoice_rows import Bills
+from rating.notices import ids_of
+from rating.prices import Index
+from schemas.ledger import NOTIFICATIONS, polars_schema
+
+_ROWS = polars_schema(NOTIFICATIONS)
+_ID = ("kind", "subscription_id", "product_id", "product_version", "details", "occurred_at")
+_LINES_TOLD = 100
+_TOLD = ("description", "quantity", "unit_price", "amount")
+
+
+def notices_of(seller: Seller, settled: Due, made: Bills) -> pl.DataFrame:
+    """The notices of these invoices, then of the test modes that ended with them."""
+    issued, ended = _issued(seller, made), _ended(seller, settled)
+    rows = pl.concat([issued, ended])
+    rows = rows.with_columns(
+        *(pl.lit(None, kind).alias(name) for name, kind in _ROWS.items() if name not in rows.columns)
+    ).with_columns(catalog_digest=pl.lit(seller.catalog.digest))
+    return rows.with_columns(notification_id=ids_of(rows, _ID)).select(_ROWS.names()).cast(_ROWS)
+
+
+def _issued(seller: Seller, made: Bills) -> pl.DataFrame:
+    invoices = made.invoices
+    subscription = made.place["subscription"].to_numpy()
+    told = made.lines.filter(pl.col("line_number") <= _LINES_TOLD)
+    lines = _decimals_as_text(told.select(_TOLD)).to_struct().struct.json_encode()
+    by_invoice = (
+        told.select("invoice_id")
+        .with_columns(lines=lines)
+        .group_by("invoice_id", maintain_order=True)
+        .agg(pl.col("lines").str.join(","))
+    )
+    head = invoices.select(
+        "invoice_id", "number", "total", "currency", "period_start", "period_end", due_at=pl.lit(None, pl.String)
+    )
+    texts = _decimals_as_text(head).with_columns(
+        pl.col("period_start", "period_end").dt.strftime("%Y-%m-%dT%H:%M:%S%.fZ")
+    )
+    joined = invoices.select("invoice_id").join(by_invoice, on="invoice_id", how="left", maintain_order="left")
+    details = texts.to_struct().struct.json_encode().str.strip_chars_end("}")
+    return _of_subscriptions(seller, subscription).with_columns(
+        kind=pl.lit("invoice_issued"),
+        occurred_at=invoices["issued_at"],
+        details=details + ',"lines":[' + joined["lines"].fill_null("") + "]}",
+        synthetic=invoices["synthetic"],
+    )
+
+
+def _decimals_as_text(rows: pl.DataFrame) -> pl.DataFrame:
+    plain = pl.selectors.decimal().cast(pl.String).str.strip_chars_end("0").str.strip_chars_end(".")
+    return rows.with_columns(plain)
+
+
+def _ended(seller: Seller, settled: Due) -> pl.DataFrame:
+    """Of each test mode whose last period was settled; it has had as many as were over by then."""
+    product = seller.product_of(settled.subscription)
+    rows = np.flatnonzero(settled.is_last & seller.terms.is_test[product])
+    subscription = settled.subscription[rows]
+    modes = [str(seller.terms.test_mode[one]) for one in product[rows].tolist()]
+    details = [
+        orjson.dumps({"test_mode": mode, "periods": number + 1}).decode()
+        for mode, number in zip(modes, settled.number[rows].tolist(), strict=True)
+    ]
+    return _of_subscriptions(seller, subscription).with_columns(
+        kind=pl.lit("test_mode_ended"),
+        occurred_at=pl.Series(settled.end[rows]).cast(pl.Datetime("us", "UTC")),
+        details=pl.Series(details, dtype=pl.String),
+        synthetic=pl.Series([mode == "5min_synthetic" for mode in modes], dtype=pl.Boolean),
+    )
+
+
+def _of_subscriptions(seller: Seller, subscription: Index) -> pl.DataFrame:
+    """Whose notices they are, and to whom: the provider's addresses, and the owner unless invoices are not sent."""
+    columns, products = seller.catalog.subscriptions, seller.catalog.products
+    product = seller.product_of(subscription)
+    owner = wide.picked(columns.subscriber, subscription)
+    provider = pl.Series([list(one) for one in seller.catalog.addresses.of_products], dtype=pl.List(pl.String))
+    names: dict[str, Any] = {
+        "subscription_id": wide.picked(columns.ids, subscription),
+        "subscriber": owner,
+        "organization_id": wide.picked(columns.organization, subscription),
+        "product_id": wide.picked(pl.Series(products.ids, dtype=pl.String), product),
+        "product_version": wide.picked(pl.Series(products.versions, dtype=pl.String), product),
+        "provider": wide.picked(provider, product),
+        "sends": seller.terms.sends_invoices[product],
+    }
+    own = pl.when("sends").then(pl.concat_list("subscriber")).otherwise(pl.lit([], pl.List(pl.String)))
+    rows = pl.DataFrame(names).with_columns(recipients=pl.concat_list("provider", own).list.unique(maintain_order=True))
+    return rows.drop("provider", "sends")
