@@ -106,7 +106,8 @@ def _less(target: pl.DataFrame, invoiced: pl.DataFrame) -> pl.DataFrame:
 def _placed(lines: pl.DataFrame, due: Due) -> pl.DataFrame:
     """Lines of due periods on their own invoices; those of earlier periods as adjustments on the first."""
     closing = np.flatnonzero(due.closes)
-    own = pl.DataFrame({"subscription": due.subscription[closing], "number": due.number[closing], "own": True})
+    own = pl.DataFrame({"subscription": due.subscription[closing], "number": due.number[closing]})
+    own = own.with_columns(own=pl.lit(value=True))
     first = np.flatnonzero(due.is_first)
     firsts = pl.DataFrame({"subscription": due.subscription[first], "first": due.number[first]})
     placed = lines.join(own, on=_PERIOD, how="left").join(firsts, on="subscription", how="left")
@@ -134,7 +135,9 @@ def _fees(seller: Seller, due: Due, invoiced: pl.DataFrame) -> pl.DataFrame:
     rest = _less(target, before)
     fee = int(LineKind.RECURRING_FEE)
     own = rest.with_columns(
-        kind=pl.when(pl.col("was_invoiced")).then(pl.lit(int(LineKind.PRORATION), pl.Int64)).otherwise(pl.lit(fee, pl.Int64)),
+        kind=pl.when(pl.col("was_invoiced"))
+        .then(pl.lit(int(LineKind.PRORATION), pl.Int64))
+        .otherwise(pl.lit(fee, pl.Int64)),
         adjusts=pl.when(pl.col("was_invoiced")).then(pl.lit(fee, pl.Int64)),
         on=pl.col("number"),
         refund_id=pl.lit(None, pl.String),

@@ -39,7 +39,7 @@ class CatalogReading:
 
     def _read_product(self, words: Words) -> None:
         product = {"id": words.word("the product's id"), "version": "1.0.0", "currency": "USD"}
-        product |= {"settlement_period": "month"} | _keys(words)
+        product |= {"settlement_period": "month"} | keys_of(words)
         self.document["products"].append(product)
 
     def _product(self) -> dict[str, Any]:
@@ -96,13 +96,13 @@ class CatalogReading:
         found = [each for each in self.document["products"] if each["id"] == product]
         if not found:
             raise CaseError(words.place, f"there is no product '{product}' above this line")
-        self.document["subscriptions"].append(subscription | {"product": _reference(found[-1])} | _keys(words))
+        self.document["subscriptions"].append(subscription | {"product": _reference(found[-1])} | keys_of(words))
 
     def _read_organization(self, words: Words) -> None:
-        self.document["organizations"].append({"id": words.word("its id")} | _keys(words))
+        self.document["organizations"].append({"id": words.word("its id")} | keys_of(words))
 
     def _read_subscriber(self, words: Words) -> None:
-        self.document["subscribers"].append({"email": words.word("the email")} | _keys(words))
+        self.document["subscribers"].append({"email": words.word("the email")} | keys_of(words))
 
     def _read_credential(self, words: Words) -> None:
         credential = {"id": words.word("the credential's id"), "subscription": words.word("its subscription")}
@@ -113,7 +113,7 @@ def _reference(product: dict[str, Any]) -> str:
     return f"{product['id']}@{product['version']}"
 
 
-def _keys(words: Words) -> dict[str, Any]:
+def keys_of(words: Words) -> dict[str, Any]:
     """`key: value, key: value` as in the catalog; decimals stay the text that was written."""
     text = words.rest()
     try:

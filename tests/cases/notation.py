@@ -61,6 +61,7 @@ class Case:
     records: list[Record] = field(default_factory=list)
     sums: list[Sum] = field(default_factory=list)
     verdicts: list[VerdictExpectation] = field(default_factory=list)
+    steps: list[Any] = field(default_factory=list)
     lateness: timedelta | None = None
     skew: timedelta | None = timedelta(minutes=5)
 
@@ -75,24 +76,28 @@ def read_cases(path: Path) -> list[Case]:
     return parse_cases(path.read_text(encoding="utf-8"), path.name)
 
 
-def parse_cases(text: str, file: str) -> list[Case]:
-    """The cases of a text; each `case` begins one, and what stands before the first is a case of its own."""
-    cases: list[_Reading] = []
+def parse_cases(text: str, file: str, reading: "type[Reading] | None" = None) -> list[Case]:
+    """The cases of a text; each `case` begins one, and what stands before the first is a case of its own.
+
+    `reading` knows more directives than these.
+    """
+    reading = reading or Reading
+    cases: list[Reading] = []
     for number, line in enumerate(text.splitlines(), start=1):
         words = Words(line, f"{file}:{number}")
         if words.is_blank():
             continue
         directive = words.word("a directive")
         if directive == "case":
-            cases.append(_Reading(words.rest() or file, words.place))
+            cases.append(reading(words.rest() or file, words.place))
             continue
         if not cases:
-            cases.append(_Reading(file, words.place))
+            cases.append(reading(file, words.place))
         cases[-1].read(directive, words)
-    return [reading.finish() for reading in cases]
+    return [each.finish() for each in cases]
 
 
-class _Reading(CatalogReading):
+class Reading(CatalogReading):
     """One case being read, line by line."""
 
     def __init__(self, title: str, place: str) -> None:
