@@ -81,6 +81,9 @@ class Settings(BaseModel):
     batch_bytes: int = Field(
         16 << 20, ge=1 << 17, le=1 << 30, description="bytes read at once; four times as many of a topic"
     )
+    grace_seconds: Seconds = Field(300, description="time after the end of a settlement period before it is closed")
+    test_grace_seconds: Seconds = Field(15, description="the same for the 5-minute test modes")
+    settlement_seconds: Seconds = Field(2, description="time between two looks of the settlement flow at the ledger")
     merge_files: int = Field(8, ge=2, description="small files of a table that are merged into one")
     merged_rows: int = Field(500_000, ge=1, description="rows of the largest merged file")
     replaced_files_seconds: Seconds = Field(
@@ -150,6 +153,16 @@ class Settings(BaseModel):
     def skew_us(self) -> int | None:
         """The skew in microseconds; None for no limit."""
         return None if self.skew_seconds is None else round(self.skew_seconds * 1_000_000)
+
+    @property
+    def grace_us(self) -> int:
+        """The grace of settlement in microseconds."""
+        return round(self.grace_seconds * 1_000_000)
+
+    @property
+    def test_grace_us(self) -> int:
+        """The grace of the test modes in microseconds."""
+        return round(self.test_grace_seconds * 1_000_000)
 
     @property
     def epoch(self) -> timedelta:

@@ -14,11 +14,10 @@ from pathlib import Path
 from dataflows.catalog_history import CatalogHistory
 from dataflows.catalog_versions import CatalogVersions
 from dataflows.errors import RatemillError
-from dataflows.ledger.compaction import Housekeeping
 from dataflows.ledger.folder import LedgerFolder, existing_folder, take_lock
 from dataflows.moments import moment_text, now
 from dataflows.settings import Settings
-from dataflows.settlement.closing import Closer, SettlementProgress, settling_alone
+from dataflows.settlement.closing import Closer, SettlementProgress, keeping_of, settling_alone
 from dataflows.settlement.reading import Completeness, look
 from rating.catalog import compile_catalog
 from rating.due import Moments
@@ -43,10 +42,9 @@ def settle_ledger(
         facts = reader.completeness(folder.shape.writers)
         moment = _moment(folder, facts, as_of)
         tariff = _tariff(folder, facts, catalog, moment)
-        closer = Closer(folder, tariff, _keeping(settings), on_progress)
+        closer = Closer(folder, tariff, keeping_of(settings), on_progress)
         closer.progress.strangers = reader.strangers(closer.subscriptions)
-        for writer in folder.settlement_writers():
-            closer.close(Moments.both(moment), writer)
+        closer.close(Moments.both(moment), folder.settlement_writers())
         return closer.progress
 
 
@@ -90,7 +88,3 @@ def _tariff(folder: LedgerFolder, facts: Completeness, catalog: Catalog | None, 
     if not digest:
         raise RatemillError(f"no catalog is known to the ledger {folder.root}: name one with --catalog")
     return Tariff.of(history.catalog(digest), versions.compiled(digest))
-
-
-def _keeping(settings: Settings) -> Housekeeping:
-    return Housekeeping(settings.merge_files, settings.merged_rows, settings.replaced_files_seconds)

@@ -131,3 +131,17 @@ def paid_part(catalog: CompiledCatalog, subscription: Index, number: Index) -> P
 def without(due: Due, waiting: Index) -> Due:
     """The periods of all but these subscriptions."""
     return due.take(np.flatnonzero(~np.isin(due.subscription, waiting)))
+
+
+def next_due(catalog: CompiledCatalog, terms: Terms, until: Moments) -> Moments:
+    """The next moments after `until` at which a subscription begins to pay or a period is over; ENDLESS if none is."""
+    columns = catalog.subscriptions
+    _, end, _, clock = columns.life.T
+    begin = paid_from(catalog)
+    tested = terms.is_test[columns.product]
+    limit = np.where(tested, until.of_test_modes, until.usual)
+    _, _, over = columns.clocks.periods_of(clock, np.maximum(limit, begin))
+    coming = np.where(begin > limit, begin, np.minimum(over, end))
+    open_rows = (begin < end) & (end > limit)
+    usual, of_test_modes = (int(coming[open_rows & own].min(initial=ENDLESS)) for own in (~tested, tested))
+    return Moments(usual, of_test_modes)

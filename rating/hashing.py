@@ -34,9 +34,9 @@ def hash_texts(texts: Texts, seed: int) -> Hashes:
     return _hash_texts(texts.lengths, texts.places, texts.short, texts.long, np.uint64(seed))
 
 
-def stable_hashes(names: Iterable[str]) -> Hashes:
+def stable_hashes(names: Iterable[str] | pl.Series) -> Hashes:
     """128-bit hashes, shape (n, 2) uint64, that stand for names in kept state: they may never change."""
-    texts = texts_of(pl.Series(list(names), dtype=pl.String))
+    texts = texts_of(names if isinstance(names, pl.Series) else pl.Series(list(names), dtype=pl.String))
     return np.stack([hash_texts(texts, seed) for seed in _STABLE_SEEDS], axis=1)
 
 

@@ -7,7 +7,7 @@ and by no second invoice. Each key group's invoices are one writer's.
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -15,20 +15,18 @@ import numpy as np
 import polars as pl
 
 from dataflows.errors import RatemillError
-from dataflows.ledger.commit import LanePosition
 from dataflows.ledger.compaction import Housekeeping
-from dataflows.ledger.folder import LedgerFolder, plain_os_errors, take_lock
-from dataflows.ledger.manifest import wait_until_visible
-from dataflows.ledger.publication import published_state
-from dataflows.ledger.writer import LedgerWriter
-from dataflows.settlement.reading import Completeness, LedgerReader, WholeLedger, look
+from dataflows.ledger.folder import LedgerFolder, take_lock
+from dataflows.settings import Settings
+from dataflows.settlement.reading import Completeness, LedgerReader, look
+from dataflows.settlement.writing import invoice_writers
 from rating.book import settled_numbers
 from rating.due import NEVER, Due, Moments, due_periods
 from rating.prices import Index
 from rating.settle import Settlement, Tariff, settle
 from schemas.invoices import Outcome
 
-_PERIODS_AT_ONCE = 100_000
+_PERIODS_AT_ONCE = 50_000
 LOCK = "settlement.lock"
 
 
@@ -75,7 +73,8 @@ class Closer:
             .cast({"subscription": pl.Int64})
         )
         writers = folder.shape.writers
-        self._writer_of = (columns.id_hash % np.uint32(folder.shape.key_groups)).astype(np.int64) % writers
+        group = (columns.id_hash % np.uint32(folder.shape.key_groups)).astype(np.int64)
+        self._writer_of = folder.settlement_writers().start + group % writers
         self.progress = SettlementProgress()
 
     @property
@@ -83,76 +82,70 @@ class Closer:
         """The subscriptions of the catalog: `subscription`, its row, and `subscription_id`."""
         return self._ids
 
-    def close(self, until: Moments, writer: int) -> None:
-        """Settle what is due by then of the key groups of one settlement writer, and publish it."""
+    def close(self, until: Moments, writers: Collection[int]) -> None:
+        """Settle what is due by then of the key groups of some settlement writers, and publish it."""
         with look(self._folder.root) as reader:
             facts = reader.completeness(self._folder.shape.writers)
             _check_conserved(self._folder, facts)
             settled = reader.settled(self._ids)
-            due = self._due(settled, until, writer)
+            due = self._due(settled, until, writers)
             self.progress.due += len(due.subscription)
             if len(due.subscription):
-                self._settle(reader, facts, due, settled, writer, until)
+                self._settle(_Round(reader, facts, due, settled), until, writers)
         self._on_progress(self.progress)
 
-    def _due(self, settled: pl.DataFrame, until: Moments, writer: int) -> Due:
+    def _due(self, settled: pl.DataFrame, until: Moments, writers: Collection[int]) -> Due:
         catalog = self._tariff.seller.catalog
         numbers = settled_numbers(settled, len(self._ids), NEVER)
         due = due_periods(catalog, self._tariff.seller.terms, numbers, until)
-        own = self._writer_of[due.subscription] == writer - self._folder.shape.writers
-        return due.take(np.flatnonzero(own))
+        return due.take(np.flatnonzero(np.isin(self._writer_of[due.subscription], list(writers))))
 
-    def _settle(
-        self,
-        reader: LedgerReader,
-        facts: Completeness,
-        due: Due,
-        settled: pl.DataFrame,
-        number: int,
-        until: Moments,
-    ) -> None:
+    def _settle(self, now: "_Round", until: Moments, writers: Collection[int]) -> None:
         catalog = self._tariff.seller.catalog
         refunds = [(one.id, one.invoice) for one in self._tariff.catalog.refunds]
-        whole = reader.whole(refunds, int(due.start.min()))
-        said = reader.waiting()
-        certificate = facts.certificate(catalog.digest)
-        state = published_state(self._folder, number)
-        with plain_os_errors(f"cannot write the ledger {self._folder.root}"):
-            writer = LedgerWriter(self._folder, number, state.snapshot(), self._keeping)
-            wrote = 0
-            for part in _parts(due):
-                made = self._made(reader, part, settled, whole, certificate)
-                wrote += self._append(writer, made, said)
+        whole = now.reader.whole(refunds, int(now.due.start.min()))
+        said = now.reader.waiting()
+        certificate = now.facts.certificate(catalog.digest)
+        owners = self._ids.select("subscription_id", writer=pl.Series(self._writer_of))
+        with invoice_writers(self._folder, writers, self._keeping, owners) as out:
+            for part in _parts(now.due):
+                book = now.reader.book(self._named(part), now.settled, whole)
+                out.append(self._news(settle(self._tariff, part, book, certificate), said))
                 self.progress.done += len(part.subscription)
                 self._on_progress(self.progress)
-            if wrote:
-                _announce(writer, facts, until, catalog.digest)
-                writer.seal()
-                writer.keep()
-                writer.publish(writer.merge())
-                wait_until_visible([self._folder.manifest(number)])
+            out.publish(now.facts, until.usual, catalog.digest)
 
-    def _made(
-        self, reader: LedgerReader, part: Due, settled: pl.DataFrame, whole: WholeLedger, certificate: str
-    ) -> Settlement:
+    def _named(self, part: Due) -> pl.DataFrame:
         rows = pl.DataFrame({"subscription": np.unique(part.subscription)})
-        subscriptions = rows.join(self._ids, on="subscription", how="left", maintain_order="left")
-        book = reader.book(subscriptions, settled, whole)
-        return settle(self._tariff, part, book, certificate)
+        return rows.join(self._ids, on="subscription", how="left", maintain_order="left")
 
-    def _append(self, writer: LedgerWriter, made: Settlement, said: pl.DataFrame) -> int:
-        """Add what was made; what was said before of periods that wait is not said again. Gives the number of rows."""
+    def _news(self, made: Settlement, said: pl.DataFrame) -> dict[str, pl.DataFrame]:
+        """The rows to write: what was said before of periods that wait is not said again."""
         tables = made.tables()
         periods = tables["settled_periods"]
         waits = periods.filter(pl.col("outcome") == Outcome.WAITING.label)
-        key = ["subscription_id", "period", "reason", "reason_detail"]
-        news = waits.join(said, on=key, how="anti")
-        tables["settled_periods"] = pl.concat([periods.filter(pl.col("outcome") != Outcome.WAITING.label), news])
+        news = waits.join(said, on=["subscription_id", "period", "reason", "reason_detail"], how="anti")
+        if waits.height:
+            tables["settled_periods"] = pl.concat([periods.filter(pl.col("outcome") != Outcome.WAITING.label), news])
         self.progress.invoices += made.invoices.height
         self.progress.lines += made.invoice_lines.height
         self.progress.waiting += waits.select("subscription_id", "reason", "reason_detail").rows()
-        writer.append(tables)
-        return sum(rows.height for rows in tables.values())
+        return tables
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """One look at the ledger, and what is due by it."""
+
+    reader: LedgerReader
+    facts: Completeness
+    due: Due
+    settled: pl.DataFrame
+
+
+def keeping_of(settings: Settings) -> Housekeeping:
+    """When the files of a ledger are merged, by the settings."""
+    return Housekeeping(settings.merge_files, settings.merged_rows, settings.replaced_files_seconds)
 
 
 def _parts(due: Due) -> Iterator[Due]:
@@ -164,12 +157,6 @@ def _parts(due: Due) -> Iterator[Due]:
         end = int(starts[behind]) if behind < len(starts) else len(due.subscription)
         yield due.take(np.arange(first, end))
         first = end
-
-
-def _announce(writer: LedgerWriter, facts: Completeness, until: Moments, catalog: str) -> None:
-    """What the commit is made from: how far each input was rated."""
-    for partition, offset in (facts.offsets or {0: 0}).items():
-        writer.announce(0, partition, LanePosition(offset, until.usual), catalog)
 
 
 def _check_conserved(folder: LedgerFolder, facts: Completeness) -> None:

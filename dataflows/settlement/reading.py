@@ -136,6 +136,10 @@ class LedgerReader:
         """Let go of the look."""
         self._connection.close()
 
+    def count_of(self, statement: str) -> int:
+        """The number of rows that a statement over the tables gives, all of which are made."""
+        return self._frame(statement).height
+
     def completeness(self, writers: int) -> Completeness:
         """How far the ledger is complete; `writers` is how many must have committed."""
         rows = tuple(self._frame(_COMMITS).iter_rows(named=True))

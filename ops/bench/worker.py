@@ -94,6 +94,24 @@ def _kafka_idle(**arguments: Any) -> dict[str, Any]:
 
 
 # Imported one by one: a process has in memory only what its measurement needs.
+def _settle_ledger(**arguments: Any) -> dict[str, Any]:
+    from ops.bench.settlement import prepare
+
+    return prepare(**arguments)
+
+
+def _settle_sum(ledger: str) -> dict[str, Any]:
+    from ops.bench.settlement import measure_sum
+
+    return measure_sum(ledger)
+
+
+def _settle(**arguments: Any) -> dict[str, Any]:
+    from ops.bench.settlement import measure_settlement
+
+    return measure_settlement(**arguments)
+
+
 MEASUREMENTS: dict[str, Callable[..., dict[str, Any]]] = {
     "traffic": _traffic,
     "limit": _limit,
@@ -107,6 +125,9 @@ MEASUREMENTS: dict[str, Callable[..., dict[str, Any]]] = {
     "kafka_paced": _kafka_paced,
     "kafka_latency": _kafka_latency,
     "kafka_idle": _kafka_idle,
+    "settle_ledger": _settle_ledger,
+    "settle_sum": _settle_sum,
+    "settle": _settle,
 }
 
 if __name__ == "__main__":

@@ -10,11 +10,12 @@ from typing import Annotated
 import typer
 
 from dataflows.connectors.kafka_client import check_reachable, topic_name
-from dataflows.ledger.folder import LedgerFolder, open_folder
+from dataflows.ledger.folder import LedgerFolder, existing_folder, open_folder
 from dataflows.metrics_flows import serving_rating, serving_relay
 from dataflows.relay import RelayProgress, run_relay
 from dataflows.relay_start import RelayStart
 from dataflows.settings import Settings
+from dataflows.settlement.flow import run_settlement
 from dataflows.supervisor import Supervisor
 from ops.arguments import LedgerOption, needed, settings_with
 from ops.delivering import deliver
@@ -31,6 +32,8 @@ Examples:
 
     ratemill run relay --ledger ledger --metrics-port 9465
 
+    ratemill run settlement --ledger ledger
+
     ratemill run notifications --deliveries deliveries --metrics-port 9466
 """
 
@@ -40,6 +43,7 @@ class Flow(StrEnum):
 
     RATING = "rating"
     RELAY = "relay"
+    SETTLEMENT = "settlement"
     NOTIFICATIONS = "notifications"
 
 
@@ -48,6 +52,7 @@ _OF_ALL = {"flow", "metrics_port"}
 _OPTIONS = {
     Flow.RATING: {"ledger", "processes", "workers", "accept_loss"},
     Flow.RELAY: {"ledger", "start", "until_caught_up"},
+    Flow.SETTLEMENT: {"ledger", "workers"},
     Flow.NOTIFICATIONS: {"deliveries", "accept_loss"},
 }
 
@@ -66,7 +71,7 @@ DeliveriesOption = Annotated[
 
 def run(
     context: typer.Context,
-    flow: Annotated[Flow, typer.Argument(help="Which flow.", metavar="rating|relay|notifications")],
+    flow: Annotated[Flow, typer.Argument(help="Which flow.", metavar="rating|relay|settlement|notifications")],
     ledger: LedgerOption = None,
     processes: ProcessesOption = None,
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Worker threads of one process.")] = None,
@@ -87,6 +92,7 @@ def run(
 
     `rating` rates the topic of events into the ledger; processes that die or stall are all started again from the last
     commit, and what is committed at the end is published. `relay` sends what the ledger publishes to the other topics.
+    `settlement` closes periods of the ledger into invoices as its input is complete up to their ends.
     `notifications` delivers what the topic of notifications holds, by e-mail and webhook.
     """
     _refuse_others(flow, context)
@@ -96,6 +102,9 @@ def run(
     )
     if flow is Flow.NOTIFICATIONS:
         deliver(settings, needed(settings.deliveries, "deliveries"), accept_loss, stopping)
+        return
+    if flow is Flow.SETTLEMENT:
+        _settle(settings, stopping)
         return
     folder = _ledger_of(flow, settings)
     if flow is Flow.RATING:
@@ -141,6 +150,14 @@ def _relay(
     with serving_relay(settings, folder, progress):
         run_relay(settings, folder, stopping, until_caught_up, start=start, progress=progress, remark=remark)
     say(f"{progress.commits:,} commits relayed, {progress.messages.total():,} messages.")
+
+
+def _settle(settings: Settings, stopping: Event) -> None:
+    folder = existing_folder(needed(settings.ledger, "ledger"))
+    if sys.stderr.isatty():
+        remark(f"Settling the ledger {folder.root} as its input is complete. Ctrl-C ends it.")
+    done = run_settlement(settings, folder, stopping, remark=remark)
+    say(f"{done.periods:,} settlement periods closed, {done.invoices:,} invoices.")
 
 
 def _rate(settings: Settings, folder: LedgerFolder, accept_loss: bool, stopping: Event) -> None:

@@ -1,0 +1,92 @@
+"""The settlement's writers: rows go to the writer of their subscription's key group, and are published together.
+
+Owns which writer, and one commit of each per settlement. Does not own files (`ledger.writer`). The rule: a commit that
+is not published never was; the next settlement finds its state in what is published, and removes the rest.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import polars as pl
+
+from dataflows.ledger.commit import LanePosition
+from dataflows.ledger.compaction import Housekeeping
+from dataflows.ledger.folder import LedgerFolder, plain_os_errors
+from dataflows.ledger.manifest import wait_until_visible
+from dataflows.ledger.publication import published_state
+from dataflows.ledger.writer import LedgerWriter
+from dataflows.settlement.reading import Completeness
+
+
+class InvoiceWriters:
+    """Some settlement writers during one settlement; `writer_of` has the number of the writer of a `subscription_id`.
+
+    Writing goes on in a thread while the next part is settled.
+    """
+
+    def __init__(
+        self, folder: LedgerFolder, numbers: Iterable[int], keeping: Housekeeping, writer_of: pl.DataFrame
+    ) -> None:
+        self._folder = folder
+        self._writers = {
+            number: LedgerWriter(folder, number, published_state(folder, number).snapshot(), keeping)
+            for number in numbers
+        }
+        self._writer_of = writer_of
+        self._has_rows = dict.fromkeys(self._writers, False)
+        self._thread = ThreadPoolExecutor(1, "invoices")
+        self._under_way: Future[None] | None = None
+
+    def append(self, tables: Mapping[str, pl.DataFrame]) -> None:
+        """Add rows to the open commits; waits for those that were given before."""
+        self._wait()
+        self._under_way = self._thread.submit(self._append, tables)
+
+    def publish(self, facts: Completeness, as_of: int, catalog: str) -> None:
+        """Close the commits that have rows, made from what `facts` say, and show them to readers at once."""
+        self._wait()
+        with plain_os_errors(f"cannot write the ledger {self._folder.root}"):
+            written = [number for number, has_rows in self._has_rows.items() if has_rows]
+            for number in written:
+                self._close(self._writers[number], facts, as_of, catalog)
+            wait_until_visible(self._folder.manifest(number) for number in written)
+
+    def _wait(self) -> None:
+        if self._under_way is not None:
+            with plain_os_errors(f"cannot write the ledger {self._folder.root}"):
+                self._under_way.result()
+            self._under_way = None
+
+    def _append(self, tables: Mapping[str, pl.DataFrame]) -> None:
+        for table, rows in tables.items():
+            if rows.height:
+                owned = rows.join(self._writer_of, on="subscription_id", how="left", maintain_order="left")
+                for (number,), own in owned.partition_by("writer", as_dict=True, include_key=False).items():
+                    self._writers[int(number)].append({table: own})
+                    self._has_rows[int(number)] = True
+
+    @staticmethod
+    def _close(writer: LedgerWriter, facts: Completeness, as_of: int, catalog: str) -> None:
+        for partition, offset in (facts.offsets or {0: 0}).items():
+            writer.announce(0, partition, LanePosition(offset, as_of), catalog)
+        writer.seal()
+        writer.keep()
+        writer.publish(writer.merge())
+
+    def close(self) -> None:
+        """Let go of the thread."""
+        self._thread.shutdown()
+
+
+@contextmanager
+def invoice_writers(
+    folder: LedgerFolder, numbers: Iterable[int], keeping: Housekeeping, writer_of: pl.DataFrame
+) -> Iterator[InvoiceWriters]:
+    """Settlement writers for the block."""
+    with plain_os_errors(f"cannot write the ledger {folder.root}"):
+        writers = InvoiceWriters(folder, numbers, keeping, writer_of)
+    try:
+        yield writers
+    finally:
+        writers.close()

@@ -1,0 +1,98 @@
+"""Settling a month of many subscriptions: `python -m ops.bench.settlement`.
+
+The same ledger is summed by one statement of DuckDB to what invoice lines need of it, and settled, in turns, each with
+one thread for queries; the figure is the median of the ratios.
+"""
+
+import argparse
+import json
+import resource
+import shutil
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+from dataflows.launcher import run_rating
+from dataflows.ledger.folder import existing_folder
+from dataflows.settings import Settings
+from dataflows.settlement.closing import Closer, keeping_of
+from dataflows.settlement.reading import look
+from ops.bench.scenario import Scenario, bench_catalog, traffic_file
+from ops.bench.worker import measure
+from rating.catalog import compile_catalog
+from rating.due import Moments
+from rating.periods import parse
+from rating.settle import Tariff
+
+_FOLDER = Path(".bench")
+_AS_OF = parse("2026-12-01T00:00:00Z")
+_SUM = """
+    SELECT subscription_id, product_id, product_version, charge_id, line_kind, tier, period_start, currency,
+        credential_id, min(unit_price), max(unit_price), sum(quantity), sum(amount)
+    FROM line_items GROUP BY ALL
+"""
+
+
+def prepare(folder: str, subscriptions: int, events: int) -> dict[str, Any]:
+    """A ledger of that many rated events."""
+    place = Path(folder)
+    file = traffic_file(Scenario(subscriptions, events), place)
+    catalog = bench_catalog(subscriptions, recurring_fee="10", minimum_spend="20")
+    ledger = place.resolve() / f"settle-{subscriptions}-{events}"
+    shutil.rmtree(ledger, ignore_errors=True)
+    run_rating(compile_catalog(catalog), file, [file], ledger, Settings())
+    return {"ledger": str(ledger)}
+
+
+def measure_sum(ledger: str) -> dict[str, Any]:
+    """Seconds of one aggregate over the line items."""
+    with look(Path(ledger)) as reader:
+        began = perf_counter()
+        rows = reader.count_of(_SUM)
+        return {"seconds": perf_counter() - began, "rows": rows}
+
+
+def measure_settlement(ledger: str, subscriptions: int) -> dict[str, Any]:
+    """Seconds of settling a copy of the ledger, its invoices published, and the most memory that was held."""
+    written = bench_catalog(subscriptions, recurring_fee="10", minimum_spend="20")
+    compiled = compile_catalog(written)
+    with tempfile.TemporaryDirectory(dir=Path(ledger).parent) as aside:
+        copy = Path(aside) / "ledger"
+        shutil.copytree(ledger, copy)
+        folder = existing_folder(copy)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        began = perf_counter()
+        closer = Closer(folder, Tariff.of(written, compiled), keeping_of(Settings()))
+        closer.close(Moments.both(_AS_OF), folder.settlement_writers())
+        seconds = perf_counter() - began
+    return {
+        "seconds": seconds,
+        "most_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "megabytes_before": before / 1024,
+        **{name: value for name, value in asdict(closer.progress).items() if isinstance(value, int)},
+    }
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(prog="python -m ops.bench.settlement", description="What settling costs.")
+    parser.add_argument("--subscriptions", type=int, default=100_000)
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    asked = parser.parse_args()
+    _FOLDER.mkdir(exist_ok=True)
+    ledger = measure("settle_ledger", folder=_FOLDER, subscriptions=asked.subscriptions, events=asked.events)["ledger"]
+    rounds = []
+    for _ in range(asked.rounds):
+        summed = measure("settle_sum", ledger=ledger)
+        settled = measure("settle", ledger=ledger, subscriptions=asked.subscriptions)
+        rounds.append((settled["seconds"] / summed["seconds"], summed, settled))
+        print(json.dumps({"ratio": rounds[-1][0], "sum": summed, "settlement": settled}), flush=True)
+    print(f"settling takes {median(ratio for ratio, *_ in rounds):.1f} times one aggregate over the same lines")
+
+
+if __name__ == "__main__":
+    main()

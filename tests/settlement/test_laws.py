@@ -1,0 +1,183 @@
+"""Laws of settlement: twice is once, in steps or at once, however the work is split, whatever kills it."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from dataflows.connectors.catalog_folder import load_catalog
+from dataflows.errors import RatemillError
+from dataflows.ledger import manifest, writer
+from dataflows.ledger.published import read_table
+from dataflows.ledger.writer import LedgerWriter
+from dataflows.settlement import closing
+from ops.ledger_views import open_ledger
+from ops.settling import settle_ledger
+from schemas.invoices import LineKind
+from tests.settlement.settling import SETTINGS, Ledger
+from tests.settlement.world import START, rated
+
+AS_OF = START + timedelta(days=62)
+TABLES = ("invoices", "invoice_lines", "settled_periods", "notifications")
+_KEYS = {
+    "invoices": ["invoice_id"],
+    "invoice_lines": ["invoice_line_id"],
+    "settled_periods": ["subscription_id", "period"],
+    "notifications": ["notification_id"],
+}
+POINTS: dict[str, tuple[Any, str, bool]] = {
+    "before rows are written": (LedgerWriter, "append", False),
+    "after rows were written": (LedgerWriter, "append", True),
+    "before a commit is sealed": (LedgerWriter, "seal", False),
+    "after a commit was sealed": (LedgerWriter, "seal", True),
+    "before files have their names": (writer, "make_public", False),
+    "before the manifest is replaced": (manifest, "publish", False),
+    "after the manifest was replaced": (manifest, "publish", True),
+    "before the second settlement": (closing, "settle", False),
+}
+_processes = multiprocessing.get_context("forkserver")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Ledger:
+    return rated(tmp_path_factory.mktemp("world") / "one")
+
+
+def copy(world: Ledger, folder: Path) -> Path:
+    shutil.copytree(world.root, folder / "ledger")
+    return folder / "ledger"
+
+
+def settle(world: Ledger, ledger: Path, as_of: datetime = AS_OF) -> None:
+    settle_ledger(ledger, SETTINGS, load_catalog(world.catalog()), as_of)
+
+
+def tables(ledger: Path, *without: str) -> dict[str, pl.DataFrame]:
+    found = {name: read_table(ledger, name).sort(_KEYS[name]) for name in TABLES}
+    found["notifications"] = found["notifications"].filter(pl.col("kind") == "invoice_issued")
+    return {name: rows.drop([each for each in without if each in rows.columns]) for name, rows in found.items()}
+
+
+def same(one: dict[str, pl.DataFrame], other: dict[str, pl.DataFrame]) -> None:
+    for name in TABLES:
+        assert one[name].to_dicts() == other[name].to_dicts(), name
+
+
+def test_the_world_has_every_kind_that_settlement_makes(world, tmp_path):
+    ledger = copy(world, tmp_path)
+    settle(world, ledger, START + timedelta(days=20))
+    settle(world, ledger)
+    kinds = set(read_table(ledger, "invoice_lines")["line_kind"])
+    assert kinds >= {LineKind(kind).label for kind in (1, 2, 4, 5, 6, 10)}
+
+
+def test_in_steps_is_as_at_once(world, tmp_path):
+    at_once, in_steps = (copy(world, tmp_path / name) for name in ("once", "steps"))
+    settle(world, at_once)
+    for day in range(1, 63, 3):
+        settle(world, in_steps, START + timedelta(days=day))
+    settle(world, in_steps)
+    same(tables(at_once, "certificate"), tables(in_steps, "certificate"))
+
+
+@pytest.mark.parametrize("writers", [1, 4])
+def test_however_the_work_is_split(world, tmp_path, writers):
+    ledger, other = copy(world, tmp_path), rated(tmp_path / "other", writers=writers, key_groups=writers)
+    settle(world, ledger)
+    settle(other, other.root)
+    # Which notices and invoices there are does not depend on the split, what they were made from is named by it.
+    same(tables(ledger, "certificate"), tables(other.root, "certificate"))
+
+
+def settle_and_die(root: str, catalog: str, point: str) -> None:
+    owner, name, after = POINTS[point]
+    original: Callable[..., object] = getattr(owner, name)
+
+    def dying(*arguments: object, **named: object) -> None:
+        if after:
+            original(*arguments, **named)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(owner, name, dying)
+    settle_ledger(Path(root), SETTINGS, load_catalog(Path(catalog)), AS_OF)
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed(world, tmp_path, point):
+    undisturbed, killed = (copy(world, tmp_path / name) for name in ("undisturbed", "killed"))
+    settle(world, undisturbed)
+    process = _processes.Process(target=settle_and_die, args=(str(killed), str(world.catalog()), point))
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    settle(world, killed)
+    same(tables(undisturbed), tables(killed))
+    assert list((killed / "pending").glob("*.parquet")) == []
+
+
+def test_two_settlements_at_a_time(world, tmp_path):
+    ledger = copy(world, tmp_path)
+    folder = closing.LedgerFolder(ledger.resolve(), None)
+    with closing.settling_alone(folder), pytest.raises(RatemillError, match="in use by another process"):
+        settle(world, ledger)
+
+
+def rewrite(ledger: Path, table: str, change: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+    """Change the rows of the largest file of a table, as somebody with an editor would."""
+    path = max((ledger / table).glob(f"{table}-*.parquet"), key=lambda one: one.stat().st_size)
+    schema = pq.read_schema(path)
+    rows = change(pl.DataFrame(pl.from_arrow(pq.read_table(path, partitioning=None))))
+    pq.write_table(rows.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema), path)
+
+
+def waiting(ledger: Path) -> set[str]:
+    rows = read_table(ledger, "settled_periods").filter(pl.col("outcome") == "waiting")
+    return set(rows["reason"])
+
+
+def test_an_amount_that_was_changed(world, tmp_path):
+    ledger = copy(world, tmp_path)
+    rewrite(ledger, "line_items", lambda rows: rows.with_columns(amount=pl.col("amount") * 2))
+    settle(world, ledger)
+    assert waiting(ledger) == {"usage_differs"}
+
+
+def test_an_event_that_was_rated_twice(world, tmp_path):
+    ledger = copy(world, tmp_path)
+
+    def as_the_one_before(rows: pl.DataFrame) -> pl.DataFrame:
+        first = rows.row(0, named=True)
+        again = (pl.col("offset") == rows["offset"][1]) & (pl.col("partition") == rows["partition"][1])
+        return rows.with_columns(event_id=pl.when(again).then(pl.lit(first["event_id"])).otherwise("event_id"))
+
+    rewrite(ledger, "events", as_the_one_before)
+    settle(world, ledger)
+    assert waiting(ledger) == {"rated_twice"}
+    assert read_table(ledger, "invoices").height > 10
+
+
+def test_conservation_that_does_not_hold(world, tmp_path):
+    ledger = copy(world, tmp_path)
+    rewrite(ledger, "commits", lambda rows: rows.with_columns(received=pl.col("received") + 1))
+    with pytest.raises(RatemillError, match="conservation"):
+        settle(world, ledger)
+    assert read_table(ledger, "invoices").is_empty()
+
+
+def test_views_show_what_was_settled(world, tmp_path):
+    ledger = copy(world, tmp_path)
+    settle(world, ledger)
+    with open_ledger(ledger) as connection:
+        wrong = connection.execute(
+            "SELECT i.number FROM invoices i JOIN (SELECT invoice_id, sum(amount) AS s FROM invoice_lines GROUP BY 1) l"
+            " USING (invoice_id) WHERE i.total <> l.s"
+        ).fetchall()
+    assert wrong == []
