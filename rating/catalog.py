@@ -248,10 +248,15 @@ def _effective_ends(catalog: Catalog, product: Index, start: Times, clocks: Peri
 
 
 def _cancellation(entry: Subscription, product: Product, row: int, clocks: PeriodClocks) -> int:
-    """When a cancellation takes effect: at once where the product allows it, else at the end of its period."""
+    """When a cancellation takes effect: at once where the product allows it, else at the end of its period.
+
+    A trial that was cancelled never converts, so it ends the subscription. Where no period ends, it is at once.
+    """
     assert entry.cancelled_at is not None
     cancelled_at = microseconds(entry.cancelled_at)
     if product.immediate_cancellation:
         return cancelled_at
     _, _, end = clocks.periods_of(np.array([row]), np.array([cancelled_at]))
-    return int(end[0])
+    trial_end = microseconds(entry.start) + _trial_length(product)
+    over = cancelled_at if end[0] == ENDLESS else int(end[0])
+    return min(over, trial_end) if cancelled_at < trial_end else over

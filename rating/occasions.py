@@ -25,7 +25,8 @@ _ROWS = polars_schema(NOTIFICATIONS)
 _NOTHING = pl.DataFrame(schema=_ROWS)
 _DAY = 86_400_000_000
 _ID = ("kind", "subscription_id", "product_id", "product_version", "credential_id", "source", "details", "occurred_at")
-_CREATED, _ENDING = 0, 1
+_CREATED, _ENDING, _CONVERTED, _CANCELLED = range(4)
+_OF_TRIALS = {_ENDING: "trial_ending", _CONVERTED: "trial_converted"}
 # What a lane remembers of strangers; after so many it begins anew, and tells of some again, under the same ids.
 _STRANGERS_KEPT = 10_000
 
@@ -41,17 +42,23 @@ class Calendar:
 
     @classmethod
     def of(cls, catalog: CompiledCatalog, own: Mask) -> "Calendar":
-        """Those of the subscriptions marked `own`: each start, and 24 hours before the end of a trial that says so."""
+        """Those of the subscriptions marked `own`: each start and cancellation, the end of each trial that converts, and
+        24 hours before the end of a trial that says so.
+        """
         columns = catalog.subscriptions
         start, end, trial_end, _ = columns.life.T
         warned = trial_end - _DAY
         ending = own & catalog.products.notifies_trial[columns.product] & (warned >= start)
         ending &= (end > warned) & (columns.cancelled_at > warned)
-        created, ending_rows = np.flatnonzero(own), np.flatnonzero(ending)
-        moment = np.concatenate([start[created], warned[ending_rows]])
-        kind = np.repeat([_CREATED, _ENDING], [len(created), len(ending_rows)])
+        converted = own & (trial_end > start) & (end > trial_end)
+        cancelled = own & (columns.cancelled_at != ENDLESS)
+        moments = {_CREATED: (own, start), _ENDING: (ending, warned)}
+        moments |= {_CONVERTED: (converted, trial_end), _CANCELLED: (cancelled, columns.cancelled_at)}
+        rows = {number: np.flatnonzero(whose) for number, (whose, _) in moments.items()}
+        moment = np.concatenate([moments[number][1][found] for number, found in rows.items()])
+        kind = np.repeat(list(rows), [len(found) for found in rows.values()])
         order = np.argsort(moment, kind="stable")
-        return cls(catalog, moment[order], kind[order], np.concatenate([created, ending_rows])[order])
+        return cls(catalog, moment[order], kind[order], np.concatenate(list(rows.values()))[order])
 
     def between(self, after: int, until: int) -> pl.DataFrame:
         """The notices of the occasions later than one moment and not later than another."""
@@ -61,10 +68,17 @@ class Calendar:
         return self._rows(np.arange(first, behind))
 
     def of_newcomers(self, before: CompiledCatalog, until: int) -> pl.DataFrame:
-        """The notices that are overdue at a moment, of subscriptions that the catalog before did not have."""
+        """The notices that are overdue at a moment, of subscriptions and cancellations that the catalog before did not
+        have.
+        """
         places = np.arange(np.searchsorted(self.moment, until, side="right"))
-        hashes = self.catalog.subscriptions.hashes[self.subscription[places]]
-        return self._rows(places[before.subscriptions.rows_of_hashes(hashes) < 0])
+        own = self.subscription[places]
+        known = before.subscriptions.rows_of_hashes(self.catalog.subscriptions.hashes[own])
+        is_news = known < 0
+        if len(before.subscriptions.cancelled_at):
+            stated = before.subscriptions.cancelled_at[np.maximum(known, 0)]
+            is_news |= (self.kind[places] == _CANCELLED) & (stated != self.catalog.subscriptions.cancelled_at[own])
+        return self._rows(places[is_news])
 
     def _rows(self, places: Index) -> pl.DataFrame:
         return _frame([self._row(place) for place in places.tolist()], self.catalog)
@@ -75,9 +89,14 @@ class Calendar:
         start, end, trial_end, _ = columns.life[row].tolist()
         on_trial = _text(trial_end) if trial_end > start else None
         whole = _of_subscription(row, catalog) | {"occurred_at": moment_of(int(self.moment[place]))}
-        if self.kind[place] == _ENDING:
-            told = [columns.subscriber[row]]
-            return whole | {"kind": "trial_ending", "details": {"trial_end": on_trial}, "recipients": told}
+        owner = columns.subscriber[row]
+        kind = int(self.kind[place])
+        if kind in _OF_TRIALS:
+            return whole | {"kind": _OF_TRIALS[kind], "details": {"trial_end": on_trial}, "recipients": [owner]}
+        if kind == _CANCELLED:
+            details = {"cancelled_at": _text(int(columns.cancelled_at[row])), "end": _text(end)}
+            told = list(dict.fromkeys((*whole["recipients"], owner)))
+            return whole | {"kind": "subscription_cancelled", "details": details, "recipients": told}
         details = {"start": _text(start), "end": None if end == ENDLESS else _text(end), "trial_end": on_trial}
         return whole | {"kind": "subscription_created", "details": details}
 

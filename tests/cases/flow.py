@@ -14,7 +14,7 @@ from dataflows.launcher import run_rating
 from dataflows.ledger.published import read_table
 from dataflows.settings import Settings
 from rating.catalog import compile_catalog
-from schemas.ledger import COUNTED
+from schemas.ledger import RATED
 from tests.cases.core import in_order, read_ledger
 from tests.cases.notation import Case
 from tests.cases.raters import raw_records, write_catalog
@@ -114,5 +114,5 @@ def _write(case: Case, folder: Path) -> None:
 
 
 def _read(case: Case, folder: Path) -> list[Rated]:
-    tables = (read_table(folder / "ledger", table) for table in COUNTED)
+    tables = (read_table(folder / "ledger", table) for table in RATED)
     return in_order(raw_records(case), read_ledger(*tables))

@@ -76,8 +76,12 @@ def test_the_calendar_is_told_once_across_runs_and_catalogs(tmp_path):
     )
     one = events(tmp_path / "1.ndjson", START + day, START + 6 * day)
     found = rate(first, one, ledger=ledger)
-    assert said(found) == [("subscription_created", "late")]
-    [created] = found.to_dicts()
+    assert said(found) == [("subscription_cancelled", "left"), ("subscription_created", "late")]
+    [created] = found.filter(kind="subscription_created").to_dicts()
+    [cancelled] = found.filter(kind="subscription_cancelled").to_dicts()
+    assert (cancelled["occurred_at"], cancelled["recipients"]) == (START + 3 * day, ["p@x.example", "joe@x.example"])
+    # Within its trial, which is its end.
+    assert json.loads(cancelled["details"]) == {"cancelled_at": "2026-03-04T00:00:00Z", "end": "2026-03-15T00:00:00Z"}
     assert created["occurred_at"] == late
     assert created["recipients"] == ["p@x.example"]
     assert json.loads(created["details"]) == {
@@ -86,19 +90,28 @@ def test_the_calendar_is_told_once_across_runs_and_catalogs(tmp_path):
         "trial_end": "2026-03-20T00:00:00Z",
     }
     two = events(tmp_path / "2.ndjson", START + 13 * day)
-    assert said(rate(first, one, two, ledger=ledger)) == [("subscription_created", "late"), ("trial_ending", "old")]
+    before = [("subscription_cancelled", "left"), ("subscription_created", "late"), ("trial_ending", "old")]
+    assert said(rate(first, one, two, ledger=ledger)) == before
     [ending] = read_table(ledger, "notifications").filter(kind="trial_ending").to_dicts()
     assert (ending["occurred_at"], ending["recipients"]) == (START + 13 * day, ["joe@x.example"])
     assert json.loads(ending["details"]) == {"trial_end": "2026-03-15T00:00:00Z"}
     second = catalog(
         tmp_path / "second",
         subscription("old"),
-        subscription("late", late),
+        subscription("late", late, cancelled_at=(START + 10 * day).isoformat()),
         subscription("backdated", START + 2 * day),
         subscription("future", START + 300 * day),
     )
     three = events(tmp_path / "3.ndjson", START + 14 * day)
-    wanted = [("subscription_created", "backdated"), ("subscription_created", "late"), ("trial_ending", "old")]
+    # What took place before the catalog told of it is told with the catalog.
+    wanted = sorted(
+        [
+            *before,
+            ("subscription_cancelled", "late"),
+            ("subscription_created", "backdated"),
+            ("trial_converted", "old"),
+        ]
+    )
     assert said(rate(second, one, two, three, ledger=ledger)) == wanted
     assert said(rate(second, one, two, three, ledger=ledger)) == wanted
 

@@ -253,7 +253,9 @@ class Oracle:
             return False
         cancelled = subscription.cancelled_at
         if cancelled is not None and not self._product(subscription).immediate_cancellation:
-            cancelled = self._period(subscription, cancelled)[1]
+            trial_end = self._trial_end(subscription)
+            over = self._period(subscription, cancelled)[1] or cancelled
+            cancelled = min(over, trial_end) if trial_end is not None and cancelled < trial_end else over
         return cancelled is None or time < cancelled
 
     def _trial_end(self, subscription: Any) -> datetime | None:

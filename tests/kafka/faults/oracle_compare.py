@@ -19,7 +19,7 @@ from dataflows.ledger.published import read_table
 from dataflows.settings import Settings
 from rating.batch import key_group_of
 from rating.expand import expand
-from schemas.ledger import COUNTED
+from schemas.ledger import RATED
 from tests.cases.checking import show, show_notice, show_standing
 from tests.cases.core import read_ledger
 from tests.flow.world import assert_conserved
@@ -92,7 +92,7 @@ def oracle_for(settings: Settings, catalog: Path) -> Oracle:
 
 def in_ledger(ledger: Path) -> dict[Position, Rated]:
     """What the ledger says of each record."""
-    return read_ledger(*(read_table(ledger, table) for table in COUNTED))
+    return read_ledger(*(read_table(ledger, table) for table in RATED))
 
 
 def assert_as_rated(ledger: Path, expected: Mapping[Position, Rated]) -> int:
