@@ -5,7 +5,7 @@ subscription is its row in the catalog, a period its number, a charge its row.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -76,6 +76,14 @@ class Book:
     refund_ids: frozenset[str]
     setup_paid_by: Mapping[tuple[str, str], str]
     rated_twice: Mapping[str, str]
+
+    def of(self, subscriptions: Index) -> "Book":
+        """The book of some of its subscriptions, by their rows."""
+        own = pl.DataFrame({"subscription": subscriptions})
+        summed, invoiced, settled = (
+            rows.join(own, on="subscription", how="semi") for rows in (self.summed, self.invoiced, self.settled)
+        )
+        return replace(self, summed=summed, invoiced=invoiced, settled=settled)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,10 +63,10 @@ class Due:
         return self.number > OPENING
 
 
-def paid_from(catalog: CompiledCatalog) -> Times:
-    """When each subscription begins to pay: at its start, or at the end of its trial."""
-    start, _, trial_end, _ = catalog.subscriptions.life.T
-    begin: Times = np.maximum(start, trial_end)
+def paid_from(catalog: CompiledCatalog, subscription: Index) -> Times:
+    """When these subscriptions begin to pay: at their start, or at the end of their trial."""
+    life = catalog.subscriptions.life
+    begin: Times = np.maximum(life[subscription, 0], life[subscription, 2])
     return begin
 
 
@@ -74,7 +74,7 @@ def due_periods(catalog: CompiledCatalog, terms: Terms, settled: Index, until: M
     """The periods due; `settled` is the number settled last of each subscription, NEVER where there is none."""
     columns = catalog.subscriptions
     _, end, _, clock = columns.life.T
-    begin = paid_from(catalog)
+    begin = np.maximum(columns.life[:, 0], columns.life[:, 2])
     limit = np.where(terms.is_test[columns.product], until.of_test_modes, until.usual)
     rows = np.flatnonzero((begin < end) & (begin <= limit))
     clock, begin, end, limit = clock[rows], begin[rows], end[rows], limit[rows]
@@ -121,7 +121,7 @@ class PaidPart:
 def paid_part(catalog: CompiledCatalog, subscription: Index, number: Index) -> PaidPart:
     """The part of these periods between the end of the trial and the end of the subscription."""
     start, over = whole_periods(catalog, subscription, number)
-    begin = np.maximum(start, paid_from(catalog)[subscription])
+    begin = np.maximum(start, paid_from(catalog, subscription))
     end = np.minimum(over, catalog.subscriptions.life[subscription, 1])
     whole = np.where(over == ENDLESS, 1, over - start)
     part = np.where(over == ENDLESS, 1, np.maximum(end - begin, 0))
@@ -137,7 +137,7 @@ def next_due(catalog: CompiledCatalog, terms: Terms, until: Moments) -> Moments:
     """The next moments after `until` at which a subscription begins to pay or a period is over; ENDLESS if none is."""
     columns = catalog.subscriptions
     _, end, _, clock = columns.life.T
-    begin = paid_from(catalog)
+    begin = np.maximum(columns.life[:, 0], columns.life[:, 2])
     tested = terms.is_test[columns.product]
     limit = np.where(tested, until.of_test_modes, until.usual)
     _, _, over = columns.clocks.periods_of(clock, np.maximum(limit, begin))

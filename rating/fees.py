@@ -68,7 +68,7 @@ def billed_ahead(seller: Seller, due: Due) -> pl.DataFrame:
     rows = np.flatnonzero(seller.terms.in_advance[seller.product_of(due.subscription)])
     subscription, on = due.subscription[rows], due.number[rows]
     clock = catalog.subscriptions.life[subscription, 3]
-    first, _, _ = catalog.subscriptions.clocks.periods_of(clock, paid_from(catalog)[subscription])
+    first, _, _ = catalog.subscriptions.clocks.periods_of(clock, paid_from(catalog, subscription))
     number = np.where(due.closes[rows], on + 1, first)
     start, _ = whole_periods(catalog, subscription, number)
     goes_on = ~due.closes[rows] | (start < catalog.subscriptions.life[subscription, 1])
@@ -79,14 +79,14 @@ def billed_ahead(seller: Seller, due: Due) -> pl.DataFrame:
 
 
 def on_purchase(seller: Seller, due: Due, pays_setup: Mask) -> pl.DataFrame:
-    """One-time and setup fees of the subscriptions that open; `pays_setup` by subscription: nobody else has paid it."""
+    """One-time and setup fees of the subscriptions that open, of which `pays_setup` tells: nobody else has paid it."""
     opening = due.subscription[~due.closes]
     number = due.number[~due.closes]
     terms, product = seller.terms, seller.product_of(opening)
     blocks = []
     for kind, amounts, pays in (
         (LineKind.ONE_TIME, terms.one_time, np.ones(len(opening), np.bool_)),
-        (LineKind.SETUP_FEE, terms.setup, pays_setup[opening]),
+        (LineKind.SETUP_FEE, terms.setup, pays_setup),
     ):
         due_rows = np.flatnonzero(pays & np.array([amount > 0 for amount in amounts], np.bool_)[product])
         exact = wide.picked(pl.Series(amounts, dtype=pl.Int128), product[due_rows])

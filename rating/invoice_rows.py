@@ -56,9 +56,8 @@ def bills(
         [*_PLACE, "kind", "number", "adjusts", "charge", "tier"], maintain_order=True
     )
     kept = kept.with_columns(line_number=pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over(_PLACE))
-    synthetic = _synthetic(seller, usage)
-    rows = _line_rows(seller, kept, synthetic)
-    return Bills(_invoice_rows(catalog, seller, place, kept, usage, synthetic, certificate), rows, place)
+    rows = _line_rows(seller, kept, usage)
+    return Bills(_invoice_rows(catalog, seller, place, kept, usage, certificate), rows, place)
 
 
 def settled_rows(seller: Seller, settled: Due, made: Bills, due: Due, waits: Mapping[int, Wait]) -> pl.DataFrame:
@@ -113,15 +112,14 @@ def _invoiced(seller: Seller, due: Due, lines: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _synthetic(seller: Seller, usage: pl.DataFrame) -> pl.Series:
-    """By subscription: whether anything of it was simulated, which a test mode may do throughout."""
-    mode = seller.terms.test_mode
-    simulated = np.array([one == "5min_synthetic" for one in mode], np.bool_)[seller.catalog.subscriptions.product]
-    simulated[usage.filter(pl.col("synthetic"))["subscription"].to_numpy()] = True
-    return pl.Series(simulated, dtype=pl.Boolean)
+def _synthetic(seller: Seller, usage: pl.DataFrame, subscription: Index) -> pl.Series:
+    """Of each of these subscriptions, whether anything was simulated, which a test mode may do throughout."""
+    by_mode = np.array([mode == "5min_synthetic" for mode in seller.terms.test_mode], np.bool_)
+    simulated = np.unique(usage.filter(pl.col("synthetic"))["subscription"].to_numpy())
+    return pl.Series(by_mode[seller.product_of(subscription)] | np.isin(subscription, simulated), dtype=pl.Boolean)
 
 
-def _line_rows(seller: Seller, lines: pl.DataFrame, synthetic: pl.Series) -> pl.DataFrame:
+def _line_rows(seller: Seller, lines: pl.DataFrame, usage: pl.DataFrame) -> pl.DataFrame:
     subscription, number = lines["subscription"].to_numpy(), lines["number"].to_numpy()
     start, over = _times(seller, subscription, number)
     rows = lines.with_columns(
@@ -137,7 +135,7 @@ def _line_rows(seller: Seller, lines: pl.DataFrame, synthetic: pl.Series) -> pl.
         unit_price=_decimal(lines["unit_price"], PRICE_SCALE),
         exact_amount=_decimal(lines["exact"], AMOUNT_SCALE),
         amount=_decimal(lines["rounded"], AMOUNT_SCALE),
-        synthetic=wide.picked(synthetic, subscription),
+        synthetic=_synthetic(seller, usage, subscription),
         catalog_digest=pl.lit(seller.catalog.digest),
         invoice_line_id=pl.col("invoice_id") + "-" + pl.col("line_number").cast(pl.String),
     )
@@ -146,7 +144,7 @@ def _line_rows(seller: Seller, lines: pl.DataFrame, synthetic: pl.Series) -> pl.
 
 def _times(seller: Seller, subscription: Index, number: Index) -> tuple[Times, Times]:
     """From when to when a period runs for its subscription; an opening is one moment."""
-    begin = paid_from(seller.catalog)[subscription]
+    begin = paid_from(seller.catalog, subscription)
     start, over = whole_periods(seller.catalog, subscription, np.maximum(number, 0))
     over = np.minimum(over, seller.catalog.subscriptions.life[subscription, 1])
     return np.where(number < 0, begin, start), np.where(number < 0, begin, over)
@@ -208,7 +206,6 @@ def _invoice_rows(
     place: pl.DataFrame,
     lines: pl.DataFrame,
     usage: pl.DataFrame,
-    synthetic: pl.Series,
     certificate: str,
 ) -> pl.DataFrame:
     subscription = place["subscription"].to_numpy()
@@ -227,7 +224,7 @@ def _invoice_rows(
         recipient=_recipients(catalog, seller, subscription),
         credentials=pl.col("credentials").fill_null("[]"),
         certificate=pl.lit(certificate),
-        synthetic=wide.picked(synthetic, subscription),
+        synthetic=_synthetic(seller, usage, subscription),
         catalog_digest=pl.lit(seller.catalog.digest),
     )
     return rows.select(_INVOICES.names()).cast(_INVOICES)

@@ -42,8 +42,8 @@ class Calendar:
 
     @classmethod
     def of(cls, catalog: CompiledCatalog, own: Mask) -> "Calendar":
-        """Those of the subscriptions marked `own`: each start and cancellation, the end of each trial that converts, and
-        24 hours before the end of a trial that says so.
+        """Those of the subscriptions marked `own`: each start and cancellation, the end of each trial that converts,
+        and 24 hours before the end of a trial that says so.
         """
         columns = catalog.subscriptions
         start, end, trial_end, _ = columns.life.T
@@ -94,9 +94,9 @@ class Calendar:
         if kind in _OF_TRIALS:
             return whole | {"kind": _OF_TRIALS[kind], "details": {"trial_end": on_trial}, "recipients": [owner]}
         if kind == _CANCELLED:
-            details = {"cancelled_at": _text(int(columns.cancelled_at[row])), "end": _text(end)}
+            cancelled = {"cancelled_at": _text(int(columns.cancelled_at[row])), "end": _text(end)}
             told = list(dict.fromkeys((*whole["recipients"], owner)))
-            return whole | {"kind": "subscription_cancelled", "details": details, "recipients": told}
+            return whole | {"kind": "subscription_cancelled", "details": cancelled, "recipients": told}
         details = {"start": _text(start), "end": None if end == ENDLESS else _text(end), "trial_end": on_trial}
         return whole | {"kind": "subscription_created", "details": details}
 

@@ -4,7 +4,7 @@
 and catalog give the same invoices, and once these are in the ledger nothing is owed any more.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,15 +30,17 @@ _PRICE_TO_AMOUNT = 10**QUANTITY_SCALE
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
-    """A catalog as settlement uses it: as written, and compiled with its terms."""
+    """A catalog as settlement uses it: as written, compiled with its terms, and who pays setup fees of organizations."""
 
     catalog: Catalog
     seller: Seller
+    setup_payers: Mapping[tuple[str, str], str]
 
     @classmethod
     def of(cls, catalog: Catalog, compiled: CompiledCatalog) -> "Tariff":
         """The tariff of a catalog that passed the lint."""
-        return cls(catalog, Seller(compiled, compile_terms(catalog, compiled.products.first_charge)))
+        seller = Seller(compiled, compile_terms(catalog, compiled.products.first_charge))
+        return cls(catalog, seller, _setup_payers(seller))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,13 @@ def settle(tariff: Tariff, due: Due, book: Book, certificate: str) -> Settlement
     waits = _of_due(
         due,
         [
-            *misfits(seller, book, numbered, frozenset(one.id for one in tariff.catalog.organizations)),
+            *misfits(
+                seller,
+                book,
+                numbered,
+                np.unique(due.subscription),
+                frozenset(one.id for one in tariff.catalog.organizations),
+            ),
             *vanished(usage, invoiced),
             *unexplained(usage.join(periods, on=["subscription", "number"], how="semi"), seller.catalog),
             *refunds_at_fault(list(tariff.catalog.refunds), book, seller.catalog),
@@ -74,7 +82,7 @@ def settle(tariff: Tariff, due: Due, book: Book, certificate: str) -> Settlement
     waiting = np.array(sorted(waits), np.int64)
     open_due = without(due, waiting)
     clear = periods.filter(~pl.col("subscription").is_in(waiting))
-    lines = owed_lines(seller, open_due, usage, clear, invoiced, _pays_setup(tariff, book))
+    lines = owed_lines(seller, open_due, usage, clear, invoiced, _pays_setup(tariff, open_due, book))
     lines = pl.concat([lines, _refunds(tariff, open_due, book)])
     bills = invoice_rows.bills(tariff.catalog, seller, open_due, lines, numbered.lines, certificate)
     return Settlement(
@@ -95,26 +103,36 @@ def _of_due(due: Due, waits: Iterable[Wait]) -> dict[int, Wait]:
     return found
 
 
-def _pays_setup(tariff: Tariff, book: Book) -> Mask:
-    """Which subscriptions pay a setup fee: where it is due once per organization, the first to begin, unless another
-    one has paid it already.
+def _setup_payers(seller: Seller) -> dict[tuple[str, str], str]:
+    """By organization and product, where a setup fee is due once per organization: the subscription that begins first,
+    which pays it.
     """
-    seller = tariff.seller
     columns = seller.catalog.subscriptions
-    once = seller.terms.setup_once_per_organization[columns.product]
-    pays = ~once
-    ids = seller.catalog.products.ids
-    first: dict[tuple[str, str], tuple[int, str, int]] = {}
-    for row in np.flatnonzero(once).tolist():
-        organization = columns.organization[row]
-        if organization is None:
-            pays[row] = True
-            continue
-        key = (organization, ids[int(columns.product[row])])
-        own = (int(columns.life[row, 0]), columns.ids[row], row)
-        first[key] = min(first.get(key, own), own)
-    for key, (_, name, row) in first.items():
-        pays[row] = book.setup_paid_by.get(key, name) == name
+    first: dict[tuple[str, str], tuple[int, str]] = {}
+    for row in np.flatnonzero(seller.terms.setup_once_per_organization[columns.product]).tolist():
+        key = _setup_key(seller, row)
+        if key is not None:
+            own = (int(columns.life[row, 0]), str(columns.ids[row]))
+            first[key] = min(first.get(key, own), own)
+    return {key: name for key, (_, name) in first.items()}
+
+
+def _setup_key(seller: Seller, row: int) -> tuple[str, str] | None:
+    organization = seller.catalog.subscriptions.organization[row]
+    product = int(seller.catalog.subscriptions.product[row])
+    return None if organization is None else (organization, seller.catalog.products.ids[product])
+
+
+def _pays_setup(tariff: Tariff, due: Due, book: Book) -> Mask:
+    """Which of the subscriptions that open pay a setup fee; where it is due once per organization, one of them does."""
+    seller = tariff.seller
+    opening = due.subscription[~due.closes]
+    pays = np.ones(len(opening), np.bool_)
+    for place in np.flatnonzero(seller.terms.setup_once_per_organization[seller.product_of(opening)]).tolist():
+        row = int(opening[place])
+        key = _setup_key(seller, row)
+        if key is not None:
+            pays[place] = book.setup_paid_by.get(key, tariff.setup_payers[key]) == seller.catalog.subscriptions.ids[row]
     return pays
 
 

@@ -16,6 +16,7 @@ from rating.book import Book, Numbered, moved
 from rating.catalog import CompiledCatalog
 from rating.fees import Seller
 from rating.lines import lines_of
+from rating.prices import Index
 from rating.slices import Usage
 from schemas.catalog import Refund, moment_text
 from schemas.decimals import AMOUNT_SCALE, format_scaled, scaled_price
@@ -33,8 +34,10 @@ class Wait:
     detail: str
 
 
-def misfits(seller: Seller, book: Book, numbered: Numbered, organizations: frozenset[str]) -> Iterator[Wait]:
-    """Subscriptions whose history, lines or organization do not fit the catalog."""
+def misfits(
+    seller: Seller, book: Book, numbered: Numbered, due: Index, organizations: frozenset[str]
+) -> Iterator[Wait]:
+    """Subscriptions whose history, lines or organization do not fit the catalog; `due` are those with due periods."""
     catalog = seller.catalog
     for row in moved(book.settled, catalog).iter_rows(named=True):
         period = f"{moment_text(row['period_start'])} to {moment_text(row['period_end'])}"
@@ -49,9 +52,10 @@ def misfits(seller: Seller, book: Book, numbered: Numbered, organizations: froze
     for row in _first_of_each(_in_other_currency(seller, numbered.lines)):
         detail = f"it has lines in {row['currency']}, and its product is sold in {row['sold_in']}"
         yield Wait(row["subscription"], Waiting.OTHER_CURRENCY, detail)
-    owners = catalog.subscriptions.organization
-    for row in (owners.is_not_null() & ~owners.is_in(list(organizations))).arg_true().to_list():
-        yield Wait(row, Waiting.UNKNOWN_ORGANIZATION, f"the catalog lacks its organization {owners[row]}")
+    owners = wide.picked(catalog.subscriptions.organization, due)
+    for place in (owners.is_not_null() & ~owners.is_in(list(organizations))).arg_true().to_list():
+        detail = f"the catalog lacks its organization {owners[place]}"
+        yield Wait(int(due[place]), Waiting.UNKNOWN_ORGANIZATION, detail)
     rows = catalog.subscription_rows
     for name, event in book.rated_twice.items():
         if name in rows:

@@ -26,7 +26,9 @@ from rating.prices import Index
 from rating.settle import Settlement, Tariff, settle
 from schemas.invoices import Outcome
 
-_PERIODS_AT_ONCE = 50_000
+# Every reading goes through all line items, and every settling holds what it makes in memory.
+_PERIODS_READ_AT_ONCE = 250_000
+_PERIODS_SETTLED_AT_ONCE = 25_000
 LOCK = "settlement.lock"
 
 
@@ -108,11 +110,13 @@ class Closer:
         certificate = now.facts.certificate(catalog.digest)
         owners = self._ids.select("subscription_id", writer=pl.Series(self._writer_of))
         with invoice_writers(self._folder, writers, self._keeping, owners) as out:
-            for part in _parts(now.due):
-                book = now.reader.book(self._named(part), now.settled, whole)
-                out.append(self._news(settle(self._tariff, part, book, certificate), said))
-                self.progress.done += len(part.subscription)
-                self._on_progress(self.progress)
+            for read in _parts(now.due, _PERIODS_READ_AT_ONCE):
+                book = now.reader.book(self._named(read), now.settled, whole)
+                for part in _parts(read, _PERIODS_SETTLED_AT_ONCE):
+                    made = settle(self._tariff, part, book.of(np.unique(part.subscription)), certificate)
+                    out.append(self._news(made, said))
+                    self.progress.done += len(part.subscription)
+                    self._on_progress(self.progress)
             out.publish(now.facts, until.usual, catalog.digest)
 
     def _named(self, part: Due) -> pl.DataFrame:
@@ -148,12 +152,12 @@ def keeping_of(settings: Settings) -> Housekeeping:
     return Housekeeping(settings.merge_files, settings.merged_rows, settings.replaced_files_seconds)
 
 
-def _parts(due: Due) -> Iterator[Due]:
-    """The periods in parts of bounded size; those of one subscription stay together."""
+def _parts(due: Due, height: int) -> Iterator[Due]:
+    """The periods in parts of about so many; those of one subscription stay together."""
     starts: Index = np.flatnonzero(np.diff(due.subscription, prepend=-1))
     first = 0
     while first < len(due.subscription):
-        behind = np.searchsorted(starts, first + _PERIODS_AT_ONCE)
+        behind = np.searchsorted(starts, first + height)
         end = int(starts[behind]) if behind < len(starts) else len(due.subscription)
         yield due.take(np.arange(first, end))
         first = end

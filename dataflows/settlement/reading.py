@@ -22,7 +22,7 @@ from rating.periods import microseconds, moment_of
 from schemas.ledger import TABLES
 from schemas.verdicts import VERDICT_LABELS
 
-_MEMORY = "1GB"
+_MEMORY = "400MB"
 _SUMMED = """
     SELECT
         due.subscription, l.product_id, l.product_version, l.charge_id, l.line_kind, l.tier, l.period_start, l.currency,
@@ -126,7 +126,11 @@ class LedgerReader:
     """One consistent look at a ledger; close it to let the look go."""
 
     def __init__(self, root: Path, threads: int) -> None:
-        self._connection = duckdb.connect(config={"memory_limit": _MEMORY, "threads": threads})
+        # What does not fit goes to the ledger's own disk, and is gone with the connection.
+        spill = str(root / "pending" / "queries")
+        self._connection = duckdb.connect(
+            config={"memory_limit": _MEMORY, "threads": str(threads), "temp_directory": spill}
+        )
         self._connection.execute("SET TimeZone = 'UTC'")
         for table in TABLES:
             self._connection.execute(f"CREATE VIEW {table} AS {published_files_sql(root, table)}")
