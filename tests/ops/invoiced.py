@@ -117,7 +117,7 @@ EVENTS = [
 LATE = [
     event("a4", "sub-api", data={"calls": 10}),
     event("s4", "sub-share", data={"amount": "200.50"}),
-    event("a5", "sub-api", time="2026-12-07T00:00:00Z", data={"calls": 7}),
+    *(event(f"d{day}", "sub-api", time=f"2026-12-{day:02}T00:00:00Z") for day in range(1, 13)),
 ]
 
 # Of each invoice, by number: kind (or what an adjustment or proration corrects), charge and tier, all digits, rounded.
@@ -159,11 +159,11 @@ LINES = {
     ],
     # 15.5 of 31 days were used.
     "sub-ahead-2": [("proration of recurring_fee", None, None, "-15.5", "-15.5")],
-    # 7 calls at 0.10, and up to 30; 10 late calls at 0.05, and so much less up to 30; the refund.
+    # 12 calls at 0.10, and up to 30; 10 late calls at 0.05, and so much less up to 30; the refund.
     "sub-api-2": [
         ("recurring_fee", None, None, "20", "20"),
-        ("usage", "calls", 1, "0.7", "0.7"),
-        ("minimum_spend", None, None, "29.3", "29.3"),
+        ("usage", "calls", 1, "1.2", "1.2"),
+        ("minimum_spend", None, None, "28.8", "28.8"),
         ("adjustment of minimum_spend", None, None, "-0.5", "-0.5"),
         ("adjustment of usage", "calls", 2, "0.5", "0.5"),
         ("refund", None, None, "-5", "-5"),
