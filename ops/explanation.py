@@ -1,4 +1,5 @@
-"""Finds in a ledger what an id means and hands it to the sentences: a line item, a record, or an event.
+"""Finds in a ledger what an id means and hands it to the sentences: a line item, a record, an event, an invoice or a
+line of one.
 
 >>> _position("0-17")
 (0, 17)
@@ -14,19 +15,22 @@ import duckdb
 
 from dataflows.catalog_history import CatalogHistory
 from dataflows.errors import RatemillError
+from ops.invoice_evidence import InvoiceReader
 from ops.query import ask
 from rating.explain import explain_event, explain_line
+from rating.explain_invoice import explain_invoice, explain_invoice_line
 from schemas.catalog import Catalog
 
 Row = Mapping[str, Any]
 
 _FIRST_SIGHT = ("rated", "exempt", "trial", "blocked")
+_INVOICE = re.compile(r"([0-9a-f]{32})(?:-([0-9]{1,9}))?", re.ASCII)
 _POSITION = re.compile(r"([0-9]{1,9})-([0-9]{1,18})", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Explained:
-    """A row of the ledger and the sentences about it; `kind` is event or line."""
+    """A row of the ledger and the sentences about it; `kind` is event, line, invoice or invoice_line."""
 
     kind: str
     row: Row
@@ -40,19 +44,40 @@ class Explainer:
         self._connection = connection
         self._ledger = ledger
         self._given = catalog
+        self._invoices = InvoiceReader(connection)
 
     def explain(self, name: str) -> list[Explained]:
         """Everything that carries this id. Raises RatemillError if nothing does."""
         lines = self._rows("SELECT * FROM line_items WHERE line_id = ?", [name])
         if lines:
             return [self._line(line) for line in lines]
+        billed = self._billed(name)
+        if billed:
+            return billed
         events = self._events(name)
         if not events:
             raise RatemillError(
-                f"nothing in {self._ledger} has the id {name}: give a line id (0-17-0), a record (0-17) or an event"
-                " (source/id)"
+                f"nothing in {self._ledger} has the id {name}: give a line id (0-17-0), a record (0-17), an event"
+                " (source/id), an invoice, or a line of one (its id, - and the number of the line)"
             )
         return [explained for event in events for explained in self._event(event)]
+
+    def _billed(self, name: str) -> list[Explained]:
+        """The line of an invoice, or an invoice with all of its lines; nothing if there is none of that id."""
+        match = _INVOICE.fullmatch(name)
+        invoice = self._invoices.invoice(match[1]) if match else None
+        if match is None or invoice is None:
+            return []
+        lines = self._invoices.lines(match[1])
+        if match[2] is not None:
+            return [self._invoice_line(line, invoice) for line in lines if line["invoice_line_id"] == name]
+        whole = Explained("invoice", invoice, tuple(explain_invoice(invoice, lines)))
+        return [whole, *(self._invoice_line(line, invoice) for line in lines)]
+
+    def _invoice_line(self, line: Row, invoice: Row) -> Explained:
+        catalog = self._catalog(line["catalog_digest"])
+        evidence = self._invoices.evidence(line, invoice, catalog)
+        return Explained("invoice_line", line, tuple(explain_invoice_line(line, evidence, catalog)))
 
     def _events(self, name: str) -> list[Row]:
         position = _position(name)

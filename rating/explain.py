@@ -165,7 +165,7 @@ def _period_sentence(line: Row, sold: Sold) -> str:
 
 
 def _meter_sentences(sold: Sold, event: Row | None) -> list[str]:
-    sentences = [f"Charge {sold.charge.id} {_meter_text(sold.charge.meter)}."]
+    sentences = [f"Charge {sold.charge.id} {meter_text(sold.charge.meter)}."]
     filters = [f"`{sold.charge.meter.where}`"] if sold.charge.meter.where else []
     filters += [f"`{rule.where}` (rule {rule.id})" for rule in sold.charge.rules if _only_filters(rule)]
     if filters:
@@ -179,7 +179,8 @@ def _only_filters(rule: Any) -> bool:
     return rule.where is not None and rule.multiplier is None and rule.quantity is None
 
 
-def _meter_text(meter: Meter) -> str:
+def meter_text(meter: Meter) -> str:
+    """What a meter makes of events, after the charge's name."""
     what = f"the formula `{meter.quantity}`" if meter.quantity else f"the element `{meter.element}`"
     match meter.aggregation:
         case "count":

@@ -49,6 +49,16 @@ def price_sentences(line: Row, charge: ExpandedCharge) -> list[str]:
     return [*sentences, _amount_sentence(line)]
 
 
+def tier_text(tier: int, charge: ExpandedCharge) -> str:
+    """A tier of the charge and its range of usage, or what its price has instead."""
+    included, price = _unwrap(charge)
+    if tier == 0:
+        return f"usage up to {decimal_text(included)}, included and free" if included else "usage at or below zero"
+    if not _tiers(price):
+        return f"all usage{_beyond(included)}, which has one price"
+    return _tier_place(tier, included, price)
+
+
 def decimal_text(value: Decimal) -> str:
     """All digits of a decimal, without trailing zeros and without an exponent."""
     text = format(value, "f")

@@ -1,4 +1,4 @@
-"""`ratemill explain`: where every number of an event or a line item comes from."""
+"""`ratemill explain`: where every number of an event, a line item or a line of an invoice comes from."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,12 +19,18 @@ Examples:
     ratemill explain 0-17-0 --ledger demo-ledger
 
     ratemill explain 0-17 --ledger demo-ledger --json
+
+    ratemill explain 82f067bcee44ca389472f75a9d03a65b-1 --ledger demo-ledger
 """
 
 
 def run(
     name: Annotated[
-        str, typer.Argument(metavar="ID", help="A line id (0-17-0), a record (0-17) or an event (source/id, or id).")
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="A line id (0-17-0), a record (0-17), an event (source/id, or id), an invoice, or a line of one.",
+        ),
     ],
     ledger: LedgerOption = None,
     catalog: Annotated[
@@ -32,7 +38,7 @@ def run(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Explain an event or a line item: each number derived in plain sentences."""
+    """Explain an event, a line item, an invoice or a line of one: each number derived in plain sentences."""
     given = load_catalog(catalog) if catalog is not None else None
     place = needed(settings_with(ledger=ledger).ledger, "ledger")
     with open_ledger(place) as connection:
@@ -46,7 +52,14 @@ def run(
 
 def _show(one: Explained) -> None:
     row = one.row
-    title = f"Line {row['line_id']}" if one.kind == "line" else f"Event {row['source']}/{row['event_id']}"
-    say(title)
+    match one.kind:
+        case "line":
+            say(f"Line {row['line_id']}")
+        case "invoice":
+            say(f"Invoice {row['invoice_id']}")
+        case "invoice_line":
+            say(f"Invoice line {row['invoice_line_id']}")
+        case _:
+            say(f"Event {row['source']}/{row['event_id']}")
     bullet_list(one.sentences)
     say()

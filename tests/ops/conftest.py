@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.ops.invoiced import invoiced_world
 from tests.ops.ratemill import event, rated_world
 
 EVENTS = [
@@ -33,3 +34,8 @@ EVENTS = [
 @pytest.fixture(scope="session")
 def ledger(tmp_path_factory):
     return rated_world(tmp_path_factory.mktemp("world"), EVENTS)
+
+
+@pytest.fixture(scope="session")
+def invoiced(tmp_path_factory):
+    return invoiced_world(tmp_path_factory.mktemp("invoiced"))

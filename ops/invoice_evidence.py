@@ -1,0 +1,97 @@
+"""Reads from a ledger what the sentences about an invoice's line need beside the line itself.
+
+Owns the statements. The line items of a line are those that were read when its invoice was made: the certificate of the
+invoice says how far each input had been read.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import duckdb
+
+from ops.query import ask
+from rating.explain_invoice import SPENDS, SUMMED, Evidence, Items
+from schemas.catalog import Catalog
+
+Row = Mapping[str, Any]
+
+_ALL_ITEMS = """SELECT * FROM line_items WHERE subscription_id = ? AND product_id = ? AND product_version = ? AND \
+charge_id = ? AND line_kind = ? AND coalesce(tier, 0) = ? AND period_start = ?"""
+_ITEMS = """
+    SELECT
+        count(*) AS lines, count(DISTINCT (partition, "offset")) AS events, coalesce(sum(quantity), 0) AS quantity,
+        coalesce(sum(amount), 0) AS amount, min(unit_price) AS price_least, max(unit_price) AS price_most,
+        coalesce(arg_min(line_id, (partition, "offset", length(line_id), line_id), 10), []) AS first
+    FROM line_items
+    WHERE subscription_id = ? AND product_id = ? AND product_version = ? AND charge_id = ? AND line_kind = ?
+        AND coalesce(tier, 0) = ? AND period_start = ?
+        AND "offset" < coalesce((?::JSON ->> ('$.offsets."' || partition || '"'))::BIGINT, 0)
+"""
+_BEFORE = """
+    SELECT i.number, l.exact_amount, l.amount
+    FROM invoice_lines AS l JOIN invoices AS i ON i.invoice_id = l.invoice_id
+    WHERE l.subscription_id = ? AND l.period = ? AND l.charge_id IS NOT DISTINCT FROM ? AND i.period < ?
+        AND coalesce(l.adjusts, l.line_kind) = ? AND coalesce(l.tier, 0) = ?
+        AND i.invoice_id NOT IN (SELECT voids FROM invoices WHERE voids IS NOT NULL)
+    ORDER BY i.period, l.line_number
+"""
+_BOUNDED = """
+    SELECT i.number, l.exact_amount, l.amount
+    FROM invoice_lines AS l JOIN invoices AS i ON i.invoice_id = l.invoice_id
+    WHERE l.subscription_id = ? AND l.period = ? AND l.charge_id = coalesce(?, l.charge_id) AND i.period <= ?
+        AND list_contains(?, coalesce(l.adjusts, l.line_kind))
+        AND i.invoice_id NOT IN (SELECT voids FROM invoices WHERE voids IS NOT NULL)
+    ORDER BY i.period, l.line_number
+"""
+
+
+class InvoiceReader:
+    """Finds invoices, their lines, and the evidence of a line."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def invoice(self, name: str) -> Row | None:
+        """The invoice with this id."""
+        found = self._rows("SELECT * FROM invoices WHERE invoice_id = ?", [name])
+        return found[0] if found else None
+
+    def lines(self, name: str) -> list[Row]:
+        """The lines of an invoice, in their order."""
+        return self._rows("SELECT * FROM invoice_lines WHERE invoice_id = ? ORDER BY line_number", [name])
+
+    def evidence(self, line: Row, invoice: Row, catalog: Catalog) -> Evidence:
+        """What the ledger says beside the line."""
+        kind = line["adjusts"] or line["line_kind"]
+        refund = next((one for one in catalog.refunds if one.id == line["refund_id"]), None)
+        asked = [line["subscription_id"], line["period"], line["charge_id"], invoice["period"]]
+        bounded = [*SUMMED, *(SPENDS if line["charge_id"] is None else ())]
+        return Evidence(
+            invoice,
+            self._items(line, kind, invoice["certificate"]) if kind in SUMMED else None,
+            self._rows(_BEFORE, [*asked, kind, line["tier"] or 0]) if line["adjusts"] else [],
+            self._rows(_BOUNDED, [*asked, bounded]) if kind in SPENDS else [],
+            self.invoice(refund.invoice) if refund is not None else None,
+        )
+
+    def _items(self, line: Row, kind: str, certificate: str) -> Items:
+        names = ("subscription_id", "product_id", "product_version", "charge_id")
+        values = [*(line[name] for name in names), kind, line["tier"] or 0, line["period_start"]]
+        [found] = self._rows(_ITEMS, [*values, certificate])
+        return Items(**found, query=_query(values))
+
+    def _rows(self, query: str, values: Sequence[Any]) -> list[Row]:
+        return list(ask(self._connection, query, values).records)
+
+
+def _query(values: Sequence[Any]) -> str:
+    """The statement that finds the line items, with its values written out, as a shell takes it in double quotes."""
+    parts = _ALL_ITEMS.split("?")
+    text = "".join(part + value for part, value in zip(parts, [*map(_literal, values), ""], strict=True))
+    return "".join(f"\\{char}" if char in '"\\$`' else char for char in text)
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, int):
+        return str(value)
+    return "'" + str(value).replace("'", "''") + "'"
