@@ -89,6 +89,11 @@ def sentence_of(error: BaseException, folder: LedgerFolder, noise: str) -> str |
     return _fault_of_disk(folder) or SILENT if _PANIC in said or not isinstance(error, Exception) else None
 
 
+def sentence_within(error: BaseException) -> RatemillError | None:
+    """What the engine has wrapped in errors of its own, if it is a sentence for people."""
+    return next((cause for cause in _causes(error) if isinstance(cause, RatemillError)), None)
+
+
 def _fault_of_disk(folder: LedgerFolder) -> str | None:
     """Why nothing can be written now, if that is so."""
     probe = folder.pending / "probe"

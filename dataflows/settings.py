@@ -32,6 +32,7 @@ from pydantic import (
 from dataflows.delivery_settings import WITH_SECRETS, MailAddress, Secret, SigningSecret, SmtpTls, Webhooks
 from dataflows.errors import RatemillError
 from dataflows.kafka_settings import KafkaSettings, checked_settings, flat_settings, masked, named_setting
+from rating.synthetic import Shape
 from schemas.problems import suggestion
 
 _PREFIX = "RATEMILL_"
@@ -108,6 +109,13 @@ class Settings(BaseModel):
         5, description="how far ahead of its publication a catalog takes effect, at least"
     )
     reinject_parked: bool = Field(True, description="send parked events again once it is known whom to charge")
+    synthetic_rate: int = Field(
+        60, ge=1, le=10_000, description="simulated transactions per minute of each 5min_synthetic subscription"
+    )
+    synthetic_shape: Shape = Field(
+        Shape.STEADY, description="how they spread: steady, bursts, heavy_tail or tier_bounds"
+    )
+    synthetic_seed: int = Field(0, description="another number simulates other transactions")
     templates: Path | None = Field(None, description="folder of the deployment's own wordings of notifications")
     logo_url: WebAddress | None = Field(
         None, description="address that the names of organizations' logos are joined to"

@@ -12,9 +12,8 @@ from typing import Any
 
 import orjson
 
-from rating.expand import expand
-from rating.expressions import compile_boolean, compile_number
-from schemas.catalog import Catalog, Product
+from rating.synthetic_elements import elements_of
+from schemas.catalog import Catalog
 
 LINES_PER_CHUNK = 2_000
 _JITTER_US = 20_000_000
@@ -74,7 +73,7 @@ def generate(catalog: Catalog, traffic: Traffic) -> Iterator[bytes]:
 
 
 def callers_of(catalog: Catalog) -> list[Caller]:
-    """Every subscription with each of its sources, by each of its credentials and once without any."""
+    """Every subscription but those in a test mode, with each of its sources, by each of its credentials and without."""
     products = {product.reference: product for product in catalog.products}
     rules = {rule.id: rule for rule in catalog.pricing_rules}
     metered = {reference: elements_of(product, rules) for reference, product in products.items()}
@@ -84,6 +83,8 @@ def callers_of(catalog: Catalog) -> list[Caller]:
         credentials.setdefault(credential.subscription, []).append(credential.id)
     callers = []
     for subscription in catalog.subscriptions:
+        if products[subscription.product].settlement_period.test_mode:
+            continue
         for source in products[subscription.product].sources or tuple(carried):
             kinds = dict(metered[subscription.product])
             elements = tuple((name, kinds.get(name, "number")) for name in carried[source] or tuple(kinds))
@@ -93,26 +94,6 @@ def callers_of(catalog: Catalog) -> list[Caller]:
                 callers.append(Caller((*stated, ("credential", name)), elements))
                 callers.append(Caller((("source", source), ("credential", name)), elements))
     return callers
-
-
-def elements_of(product: Product, rules: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """The elements the product's charges look at, each with "number" or "text"."""
-    found: set[tuple[str, str]] = {("status", "number")}
-    for charge in expand(product, rules).charges:
-        meter = charge.meter
-        if meter.element is not None:
-            found.add((meter.element, "text" if meter.aggregation == "unique" else "number"))
-        texts = [
-            (compile_boolean, meter.where),
-            (compile_number, meter.quantity),
-            (compile_boolean, charge.exempt_where),
-        ]
-        for rule in charge.rules:
-            texts += [(compile_boolean, rule.where), (compile_number, rule.multiplier), (compile_number, rule.quantity)]
-        for compile_text, text in texts:
-            if text:
-                found |= set(compile_text(text).elements)
-    return tuple(sorted(found))
 
 
 def _event(rng: random.Random, traffic: Traffic, number: int, caller: Caller) -> Event:

@@ -52,9 +52,7 @@ def bills(
     `lines` are those of `rating.owed`, `usage` the line items summed per credential.
     """
     place = _invoiced(seller, due, lines)
-    kept = lines.join(place, on=_PLACE).sort(
-        [*_PLACE, "kind", "number", "adjusts", "charge", "tier"], maintain_order=True
-    )
+    kept = lines.join(place, on=_PLACE).sort([*_PLACE, "kind", "number", "adjusts", "charge", "tier", "refund_id"])
     kept = kept.with_columns(line_number=pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over(_PLACE))
     rows = _line_rows(seller, kept, usage)
     return Bills(_invoice_rows(catalog, seller, place, kept, usage, certificate), rows, place)

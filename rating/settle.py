@@ -30,7 +30,7 @@ _PRICE_TO_AMOUNT = 10**QUANTITY_SCALE
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
-    """A catalog as settlement uses it: as written, compiled with its terms, and who pays setup fees of organizations."""
+    """A catalog as settlement uses it: as written, compiled with its terms, and who pays organizations' setup fees."""
 
     catalog: Catalog
     seller: Seller

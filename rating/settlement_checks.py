@@ -18,9 +18,10 @@ from rating.fees import Seller
 from rating.lines import lines_of
 from rating.prices import Index
 from rating.slices import Usage
+from rating.terms import NO_CHARGE
 from schemas.catalog import Refund, moment_text
 from schemas.decimals import AMOUNT_SCALE, format_scaled, scaled_price
-from schemas.invoices import Waiting
+from schemas.invoices import LineKind, Waiting
 
 _PRICE_TO_AMOUNT = 10**6
 
@@ -99,7 +100,7 @@ def unexplained(usage: pl.DataFrame, catalog: CompiledCatalog) -> Iterator[Wait]
 def vanished(usage: pl.DataFrame, invoiced: pl.DataFrame) -> Iterator[Wait]:
     """Periods of a charge that were invoiced for usage, and of which the ledger has no lines any more."""
     key = ["subscription", "number", "charge"]
-    of_usage = invoiced.filter(pl.col("invoiced_quantity").is_not_null() & (pl.col("charge") >= 0))
+    of_usage = invoiced.filter((pl.col("kind") == LineKind.USAGE) & (pl.col("charge") != NO_CHARGE))
     sums = of_usage.group_by(key).agg(pl.col("invoiced_exact").sum())
     for row in sums.filter(pl.col("invoiced_exact") != 0).join(usage, on=key, how="anti").iter_rows(named=True):
         detail = f"period {row['number'] + 1} was invoiced for usage, and the ledger has no lines of it any more"

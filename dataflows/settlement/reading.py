@@ -23,6 +23,11 @@ from schemas.ledger import TABLES
 from schemas.verdicts import VERDICT_LABELS
 
 _MEMORY = "400MB"
+# What a voided invoice said counts no more.
+_STANDING = """
+    CREATE VIEW standing_lines AS SELECT * FROM invoice_lines
+    WHERE invoice_id NOT IN (SELECT voids FROM invoices WHERE voids IS NOT NULL)
+"""
 _SUMMED = """
     SELECT
         due.subscription, l.product_id, l.product_version, l.charge_id, l.line_kind, l.tier, l.period_start, l.currency,
@@ -37,8 +42,7 @@ _INVOICED = """
     SELECT
         due.subscription, l.period, coalesce(l.adjusts, l.line_kind) AS line_kind, l.product_id, l.product_version,
         l.charge_id, l.tier, sum(l.quantity) AS quantity, sum(l.exact_amount) AS exact_amount, sum(l.amount) AS amount
-    FROM invoice_lines AS l JOIN due USING (subscription_id)
-    WHERE l.invoice_id NOT IN (SELECT voids FROM invoices WHERE voids IS NOT NULL)
+    FROM standing_lines AS l JOIN due USING (subscription_id)
     GROUP BY ALL
 """
 _SETTLED = """
@@ -53,11 +57,11 @@ _REFUNDED = """
     SELECT i.invoice_id, i.subscription_id, i.total, coalesce(sum(-l.exact_amount), 0) AS refunded
     FROM invoices AS i
     JOIN refunds AS r ON r.invoice = i.invoice_id
-    LEFT JOIN invoice_lines AS l ON l.refund_id = r.refund
+    LEFT JOIN standing_lines AS l ON l.refund_id = r.refund
     GROUP BY ALL
 """
 _SETUP = """
-    SELECT organization_id, product_id, min(subscription_id) FROM invoice_lines
+    SELECT organization_id, product_id, min(subscription_id) FROM standing_lines
     WHERE line_kind = 'setup_fee' AND organization_id IS NOT NULL GROUP BY ALL
 """
 _RATED_TWICE = """
@@ -134,6 +138,7 @@ class LedgerReader:
         self._connection.execute("SET TimeZone = 'UTC'")
         for table in TABLES:
             self._connection.execute(f"CREATE VIEW {table} AS {published_files_sql(root, table)}")
+        self._connection.execute(_STANDING)
         self._connection.execute("BEGIN TRANSACTION")
 
     def close(self) -> None:
@@ -188,7 +193,7 @@ class LedgerReader:
         asked = pl.DataFrame(refunds, schema={"refund": pl.String, "invoice": pl.String}, orient="row")
         self._connection.register("refunds", asked.to_arrow())
         refunded = self._frame(_REFUNDED).select(list(REFUNDED)).cast(REFUNDED)  # type: ignore[arg-type]
-        done = "SELECT refund_id FROM invoice_lines WHERE refund_id IS NOT NULL"
+        done = "SELECT refund_id FROM standing_lines WHERE refund_id IS NOT NULL"
         return WholeLedger(
             refunded=refunded,
             refund_ids=frozenset(str(row[0]) for row in self._connection.execute(done).fetchall()),

@@ -17,6 +17,7 @@ from dataflows.relay_start import RelayStart
 from dataflows.settings import Settings
 from dataflows.settlement.flow import run_settlement
 from dataflows.supervisor import Supervisor
+from dataflows.synthetic import SyntheticPlan, run_synthetic
 from ops.arguments import LedgerOption, needed, settings_with
 from ops.delivering import deliver
 from ops.ledger_views import write_views
@@ -34,6 +35,10 @@ Examples:
 
     ratemill run settlement --ledger ledger
 
+    ratemill run synthetic
+
+    RATEMILL_SYNTHETIC_RATE=600 RATEMILL_SYNTHETIC_SHAPE=bursts ratemill run synthetic --workers 2
+
     ratemill run notifications --deliveries deliveries --metrics-port 9466
 """
 
@@ -44,16 +49,18 @@ class Flow(StrEnum):
     RATING = "rating"
     RELAY = "relay"
     SETTLEMENT = "settlement"
+    SYNTHETIC = "synthetic"
     NOTIFICATIONS = "notifications"
 
 
 # Which options a flow has, besides those of all flows.
-_OF_ALL = {"flow", "metrics_port"}
+_OF_ALL = {"flow"}
 _OPTIONS = {
-    Flow.RATING: {"ledger", "processes", "workers", "accept_loss"},
-    Flow.RELAY: {"ledger", "start", "until_caught_up"},
+    Flow.RATING: {"ledger", "processes", "workers", "accept_loss", "metrics_port"},
+    Flow.RELAY: {"ledger", "start", "until_caught_up", "metrics_port"},
     Flow.SETTLEMENT: {"ledger", "workers"},
-    Flow.NOTIFICATIONS: {"deliveries", "accept_loss"},
+    Flow.SYNTHETIC: {"workers", "until_caught_up", "catch_up"},
+    Flow.NOTIFICATIONS: {"deliveries", "accept_loss", "metrics_port"},
 }
 
 ProcessesOption = Annotated[
@@ -67,11 +74,16 @@ DeliveriesOption = Annotated[
     Path | None,
     typer.Option("--deliveries", "--state", help="notifications: its folder; else RATEMILL_DELIVERIES.", metavar="DIR"),
 ]
+CatchUpOption = Annotated[
+    int, typer.Option(min=0, help="synthetic: send hours, too, that ended so long ago at most.", metavar="MINUTES")
+]
 
 
 def run(
     context: typer.Context,
-    flow: Annotated[Flow, typer.Argument(help="Which flow.", metavar="rating|relay|settlement|notifications")],
+    flow: Annotated[
+        Flow, typer.Argument(help="Which flow.", metavar="rating|relay|settlement|synthetic|notifications")
+    ],
     ledger: LedgerOption = None,
     processes: ProcessesOption = None,
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Worker threads of one process.")] = None,
@@ -84,16 +96,18 @@ def run(
         RelayStart | None, typer.Option("--from", help="relay: where to begin, should Kafka know no position.")
     ] = None,
     until_caught_up: Annotated[
-        bool, typer.Option("--until-caught-up", help="relay: end when all that is published has been sent.")
+        bool, typer.Option("--until-caught-up", help="relay, synthetic: end when all that is due has been sent.")
     ] = False,
+    catch_up: CatchUpOption = 0,
     deliveries: DeliveriesOption = None,
 ) -> None:
     """Run a flow until Ctrl-C or SIGTERM.
 
     `rating` rates the topic of events into the ledger; processes that die or stall are all started again from the last
     commit, and what is committed at the end is published. `relay` sends what the ledger publishes to the other topics.
-    `settlement` closes periods of the ledger into invoices as its input is complete up to their ends.
-    `notifications` delivers what the topic of notifications holds, by e-mail and webhook.
+    `settlement` closes periods of the ledger into invoices as its input is complete up to their ends. `synthetic` sends
+    the simulated transactions of test subscriptions when their time comes. `notifications` delivers what the topic of
+    notifications holds, by e-mail and webhook.
     """
     _refuse_others(flow, context)
     stopping = stop_on_signals()
@@ -105,6 +119,9 @@ def run(
         return
     if flow is Flow.SETTLEMENT:
         _settle(settings, stopping)
+        return
+    if flow is Flow.SYNTHETIC:
+        _simulate(SyntheticPlan(settings, stopping, catch_up, until_caught_up, remark))
         return
     folder = _ledger_of(flow, settings)
     if flow is Flow.RATING:
@@ -141,6 +158,15 @@ def _refuse_others(flow: Flow, context: typer.Context) -> None:
     for option in context.command.params:
         if context.params.get(option.name or "") and option.name not in _OF_ALL | _OPTIONS[flow]:
             raise typer.BadParameter(f"is no option of `ratemill run {flow}`", param_hint=f"'{option.opts[0]}'")
+
+
+def _simulate(plan: SyntheticPlan) -> None:
+    check_reachable(plan.settings)
+    if sys.stderr.isatty():
+        topic = topic_name(plan.settings, "metering.events")
+        remark(f"Sending simulated transactions of test subscriptions to {topic}. Ctrl-C ends it.")
+    progress = run_synthetic(plan)
+    say(f"{progress.sent.total():,} simulated transactions sent.")
 
 
 def _relay(

@@ -9,6 +9,7 @@ import polars as pl
 
 from rating.expressions.bounds import Bounds, bounds
 from rating.expressions.columns import column_value, constant_column, is_true, stretched
+from rating.expressions.compared import compared
 from rating.expressions.errors import ExpressionError
 from rating.expressions.lowering import lower
 from rating.expressions.nodes import Arithmetic, Constant, Element, ElementKind, Node, Quotient, Value, walk
@@ -49,6 +50,11 @@ class Expression:
     def elements(self) -> frozenset[tuple[str, ElementKind]]:
         """The elements it reads and how."""
         return frozenset((element.name, element.kind) for element in self._leaves)
+
+    @cached_property
+    def compared(self) -> frozenset[tuple[str, int | str]]:
+        """The elements that it compares with constants, each with the constant: micros or text."""
+        return frozenset(compared(self._root))
 
     @property
     def constant(self) -> int | None:

@@ -64,7 +64,11 @@ def test_the_demo_shows_every_payment_model_price_and_meter():
     assert {charge.meter.aggregation for charge in charges} == {
         "count", "sum", "max", "latest", "unique", "average"
     }  # fmt: skip
-    assert all(one.start.isoformat() < "2026-11-01" for one in catalog.subscriptions)
+    modes = {product.reference: product.settlement_period.test_mode for product in catalog.products}
+    assert {modes[one.product] for one in catalog.subscriptions} == {None, "5min", "5min_synthetic"}
+    for one in catalog.subscriptions:
+        begin = one.start.isoformat()
+        assert begin == "2026-11-07T07:30:00+00:00" if modes[one.product] else begin < "2026-11-01"
 
 
 def test_versions_sort_as_numbers():

@@ -98,14 +98,15 @@ def lines_of(events: Iterable[Path]) -> Iterable[Record]:
 
 
 def start_flow(
-    settings: Settings, ledger: Path, flow: str = "rating", *options: str, **popen: object
+    settings: Settings, ledger: Path | None, flow: str = "rating", *options: str, **popen: object
 ) -> subprocess.Popen:
-    """`ratemill run` in a process group of its own."""
+    """`ratemill run` in a process group of its own; a flow that has no ledger gets none."""
     values = settings.model_dump(mode="json", exclude_defaults=True, exclude={"kafka", "events", "catalog"})
     environment = os.environ | {f"RATEMILL_{name.upper()}": str(value) for name, value in values.items()}
     environment["RATEMILL_KAFKA_BOOTSTRAP_SERVERS"] = settings.kafka["bootstrap.servers"]
+    place = () if ledger is None else ("--ledger", str(ledger))
     return subprocess.Popen(
-        [sys.executable, "-m", "ops.cli", "--debug", "run", flow, "--ledger", str(ledger), *options],
+        [sys.executable, "-m", "ops.cli", "--debug", "run", flow, *place, *options],
         cwd=ROOT,
         env=environment,
         stderr=subprocess.PIPE,
