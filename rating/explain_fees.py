@@ -123,7 +123,7 @@ def _paid(line: Row, amount: Decimal, catalog: Catalog, unit: int = 1) -> Derive
     share = divide_half_away(units * part, whole * unit) * unit
     digits = AMOUNT_SCALE - len(str(unit)) + 1
     start, over = (int(times[0]) for times in whole_periods(compiled, row, number))
-    begin, end = max(start, int(paid_from(compiled)[0])), min(over, int(compiled.subscriptions.life[0, 1]))
+    begin, end = max(start, int(paid_from(compiled, row)[0])), min(over, int(compiled.subscriptions.life[0, 1]))
     assert over != ENDLESS, "an endless period is never paid in part"
     seconds = [format_scaled(time, _SECOND) for time in (whole, part)]
     return Derived(

@@ -160,6 +160,8 @@ def _laws(ledger: Ledger) -> Iterator[str]:
         return
     lines = read_table(ledger.root, "invoice_lines").with_columns(kind=pl.coalesce("adjusts", "line_kind"))
     items = read_table(ledger.root, "line_items")
+    # A flat amount may be due where the ledger has no line of it: at zero usage.
+    items = items.filter(pl.col("line_kind") != "tier_flat")
     kinds = items["line_kind"].unique().to_list()
     invoiced = lines.filter(pl.col("kind").is_in(kinds) & pl.col("charge_id").is_not_null())
     closed = settled.select("subscription_id", "period_start").unique()
