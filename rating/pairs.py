@@ -27,7 +27,8 @@ class Pairs:
     `event` is the row of the event, `charge` that of the charge, `key` the counter. `quantity` (wide micros) is what
     the event brings. `multiplier` (wide micros) and `value` (the identity of a unique meter's value) are None where no
     charge of the catalog has any. `period_start`, `period_end` are microseconds UTC; of a quota they are its window's.
-    `blocked`, if any are, marks what a quota takes away: its quantity is shown, and its usage stays as it is.
+    `blocked`, if any are, marks what a quota takes away: its quantity is shown, and its usage stays as it is. `apart`,
+    if any are, marks charges whose quotas do not share their counter, as they else do.
     """
 
     event: Index
@@ -39,6 +40,7 @@ class Pairs:
     multiplier: Wide | None
     value: Wide | None
     blocked: Mask | None = None
+    apart: Mask | None = None
 
     def take(self, rows: Index) -> "Pairs":
         """These pairs."""
@@ -50,10 +52,16 @@ class Pairs:
         between: list[Any] = [None if column is None else column[start:end] for column in self._columns()]
         return Pairs(*between)
 
+    def and_also(self, others: "Pairs") -> "Pairs":
+        """These and behind them others, which have the same columns."""
+        both = zip(self._columns(), others._columns(), strict=True)
+        joined: list[Any] = [None if column is None else np.concatenate([column, more]) for column, more in both]
+        return Pairs(*joined)
+
     def _columns(self) -> tuple[Any, ...]:
         return (
             *(self.event, self.charge, self.key, self.quantity, self.period_start, self.period_end),
-            *(self.multiplier, self.value, self.blocked),
+            *(self.multiplier, self.value, self.blocked, self.apart),
         )
 
     def at(self, place: Index, start: int) -> "Pairs":

@@ -2,7 +2,8 @@
 
 Snapshots are versioned plain bytes that name subscriptions and charges by 128-bit hashes of their ids, so that they
 stay valid when the catalog grows or its order changes. Counters whose subscription or charge the catalog no longer has
-are kept aside, untouched. The duplicate index is no part of a snapshot: it is rebuilt from the ledger.
+are kept aside, untouched; of quotas that share counters `sharing` knows. The duplicate index is no part of a snapshot:
+it is rebuilt from the ledger.
 """
 
 from dataclasses import dataclass, field
@@ -16,9 +17,12 @@ from rating.dedupe import DuplicateIndex, Sightings, hash_identities
 from rating.kept import KeptCounters
 from rating.pairs import PERIOD_BITS, counter_keys, most_charges, periods_of
 from rating.prices import Index
-from rating.usage import Counters
+from rating.sharing import Placed, Sharing, begun, ended
+from rating.usage import Counters, Keys
 
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
+# Before quotas shared counters.
+_FIRST_VERSION = 1
 _REMEMBERED = ("rated", "exempt", "trial", "blocked")
 
 
@@ -28,11 +32,15 @@ class _Snapshot(msgspec.Struct, array_like=True):
     applied: dict[int, int]
     counters: bytes
     values: bytes
+    sharing: bytes = b""
 
 
 @dataclass(slots=True)
 class GroupState:
-    """One key group. `applied`: input partition to last offset applied. `values`: identities of unique values met."""
+    """One key group. `applied`: input partition to last offset applied. `values`: identities of unique values met.
+
+    `apart` are the keys of charges' counters whose quotas count apart, although they share them elsewhere.
+    """
 
     key_group: int
     counters: Counters
@@ -40,6 +48,7 @@ class GroupState:
     values: DuplicateIndex
     applied: dict[int, int] = field(default_factory=dict)
     orphans: KeptCounters | None = None
+    apart: Keys = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @classmethod
     def new(cls, key_group: int, lateness: int | None = None) -> "GroupState":
@@ -67,18 +76,27 @@ class GroupState:
         kept = _kept(self.counters, catalog)
         if self.orphans is not None:
             kept = kept.and_also(self.orphans)
-        stored = _Snapshot(SNAPSHOT_VERSION, self.key_group, self.applied, kept.to_bytes(), self.values.to_bytes())
+        parts = kept.to_bytes(), self.values.to_bytes(), Sharing.under(catalog).to_bytes()
+        stored = _Snapshot(SNAPSHOT_VERSION, self.key_group, self.applied, *parts)
         return msgspec.msgpack.encode(stored)
 
     @classmethod
     def load(cls, snapshot: bytes, catalog: CompiledCatalog, lateness: int | None = None) -> "GroupState":
         """The state that `snapshot` gave, under this catalog; the duplicate index is empty."""
         stored = msgspec.msgpack.decode(snapshot, type=_Snapshot)
-        assert stored.version == SNAPSHOT_VERSION, f"rating state of version {stored.version} is not known"
+        assert stored.version in (_FIRST_VERSION, SNAPSHOT_VERSION), (
+            f"rating state of version {stored.version} is not known"
+        )
         state = cls.new(stored.key_group, lateness)
         state.applied = stored.applied
         state.values = DuplicateIndex.from_bytes(stored.values)
-        state.counters, state.orphans = _placed(KeptCounters.from_bytes(stored.counters), catalog)
+        before = Sharing.from_bytes(stored.sharing)
+        kept = KeptCounters.from_bytes(stored.counters)
+        placed, state.orphans = _placed(ended(kept, before, catalog), catalog)
+        placed = begun(placed, before, kept.charges, catalog)
+        here = placed.held
+        columns = here.usage, here.total, here.weighted, here.peak, here.count, here.latest_time
+        state.counters, state.apart = Counters.of(placed.keys, *columns), placed.apart
         return state
 
 
@@ -106,7 +124,7 @@ def _parts(keys: Index, catalog: CompiledCatalog) -> tuple[Index, Index]:
     return owner, catalog.products.first_charge[catalog.subscriptions.product[owner]] + place
 
 
-def _placed(kept: KeptCounters, catalog: CompiledCatalog) -> tuple[Counters, KeptCounters | None]:
+def _placed(kept: KeptCounters, catalog: CompiledCatalog) -> tuple[Placed, KeptCounters | None]:
     """Counters under this catalog, and those that it has no place for."""
     owner = catalog.subscriptions.rows_of_hashes(kept.owner)
     rows = {tuple(pair): row for row, pair in enumerate(catalog.charges.hashes.tolist())}
@@ -116,5 +134,5 @@ def _placed(kept: KeptCounters, catalog: CompiledCatalog) -> tuple[Counters, Kep
     placed = np.flatnonzero(known)
     here = kept.take(placed)
     keys = counter_keys(catalog, owner[placed], charge[placed], here.period.astype(np.int64))
-    counters = Counters.of(keys, here.usage, here.total, here.weighted, here.peak, here.count, here.latest_time)
-    return counters, None if known.all() else kept.take(np.flatnonzero(~known))
+    others = None if known.all() else kept.take(np.flatnonzero(~known))
+    return Placed(keys, here, charge[placed], np.zeros(0, np.int64)), others
