@@ -157,6 +157,7 @@ def rate(
     share = _not_applied(state, share)
     if not share.height:
         return state, Rated(share.batch, share.rows, np.zeros(0, np.int8), {}, share.pairs, None)
+    state.let_go(catalog)
     share = replace(share, pairs=with_quotas_apart(share.pairs, state.apart, catalog))
     batch, partition = share.batch, share.batch.partition
     offsets, event_time = batch.column("offset")[share.rows], batch.column("event_time")[share.rows]

@@ -12,14 +12,13 @@ from rating.batch import DecodedBatch
 from rating.catalog import CompiledCatalog
 from rating.meters import Elements, Reading, read
 from rating.money import ONE
-from rating.pairs import PERIOD_BITS, TRIAL_PERIOD, Pairs, counter_keys
+from rating.pairs import TRIAL_PERIOD, TRIAL_WINDOWS, Pairs, counter_keys
 from rating.periods import FoundPeriods
 from rating.prices import Index, Mask
 from rating.resolve import Resolved
 from rating.wide import Wide
 from schemas.verdicts import Reason, Verdict
 
-_TRIAL_WINDOWS = 1 << (PERIOD_BITS - 1)
 _CHARGE_ODD, _SUBSCRIPTION_ODD, _PERIOD_ODD = (
     np.uint64(0x9E37_79B9_7F4A_7C15),
     np.uint64(0xC2B2_AE3D_27D4_EB4F),
@@ -196,7 +195,7 @@ def _pairs(
     if len(tumbling):
         moments = resolved.event_time[event[tumbling]]
         window, *ends = catalog.charges.windows.periods_of(windows[tumbling], moments, found[1])
-        number[tumbling] = window + np.where(trial[tumbling], _TRIAL_WINDOWS, 0)
+        number[tumbling] = window + np.where(trial[tumbling], TRIAL_WINDOWS, 0)
         start[tumbling] = ends[0]
         # A trial's counters end with it.
         end[tumbling] = np.where(trial[tumbling], np.minimum(ends[1], life[tumbling, 2]), ends[1])

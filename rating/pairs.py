@@ -18,6 +18,7 @@ from rating.wide import Wide
 # The windows of a quota are counted from 1970: minutes fit until 2225. Their upper half counts those on trial.
 PERIOD_BITS = 29
 TRIAL_PERIOD = (1 << 17) - 1
+TRIAL_WINDOWS = 1 << (PERIOD_BITS - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,12 @@ def counter_keys(catalog: CompiledCatalog, subscription: Index, charge: Index, p
 def subscriptions_of(catalog: CompiledCatalog, keys: Index) -> Index:
     """The rows of the subscriptions whose counters these are."""
     return (keys >> PERIOD_BITS) // most_charges(catalog)
+
+
+def counted_of(catalog: CompiledCatalog, keys: Index) -> tuple[Index, Index]:
+    """The rows of the subscriptions, and of the charges or quotas, whose counters these are."""
+    owner, place = np.divmod(keys >> PERIOD_BITS, most_charges(catalog))
+    return owner, catalog.products.first_charge[catalog.subscriptions.product[owner]] + place
 
 
 def periods_of(keys: Index) -> Index:

@@ -14,9 +14,9 @@ import polars as pl
 
 from rating.catalog import CompiledCatalog
 from rating.dedupe import DuplicateIndex, Sightings, hash_identities
+from rating.ended import ended_windows
 from rating.kept import KeptCounters
-from rating.pairs import PERIOD_BITS, counter_keys, most_charges, periods_of
-from rating.prices import Index
+from rating.pairs import counted_of, counter_keys, periods_of
 from rating.sharing import Placed, Sharing, begun, ended
 from rating.usage import Counters, Keys
 
@@ -39,7 +39,8 @@ class _Snapshot(msgspec.Struct, array_like=True):
 class GroupState:
     """One key group. `applied`: input partition to last offset applied. `values`: identities of unique values met.
 
-    `apart` are the keys of charges' counters whose quotas count apart, although they share them elsewhere.
+    `apart` are the keys of charges' counters whose quotas count apart, although they share them elsewhere. Windows that
+    ended by `let_go_before` (microseconds UTC) have no counters any more; it follows from the duplicate index.
     """
 
     key_group: int
@@ -49,6 +50,7 @@ class GroupState:
     applied: dict[int, int] = field(default_factory=dict)
     orphans: KeptCounters | None = None
     apart: Keys = field(default_factory=lambda: np.zeros(0, np.int64))
+    let_go_before: int | None = None
 
     @classmethod
     def new(cls, key_group: int, lateness: int | None = None) -> "GroupState":
@@ -64,6 +66,19 @@ class GroupState:
         position = seen["offset"].to_numpy() | (partition << 48)
         record_time = seen["record_time"].to_physical().to_numpy()
         self.duplicates.remember(Sightings(hash_identities(seen["event_id"], seen["source"]), position, record_time))
+
+    def let_go(self, catalog: CompiledCatalog) -> None:
+        """Lets go of the counters of windows into which no event can come any more.
+
+        An event that is not late is not older than its record's time less the lateness, so not before the floor.
+        """
+        moment = self.duplicates.floor
+        if moment is None or moment == self.let_go_before:
+            return
+        self.let_go_before = moment
+        ended = ended_windows(self.counters.keys[: self.counters.held], moment, catalog)
+        if ended.any():
+            self.counters = self.counters.take(np.flatnonzero(~ended))
 
     def under(self, old: CompiledCatalog, new: CompiledCatalog) -> "GroupState":
         """The same state under another catalog; counters that it has no place for are kept aside. Consumes this one."""
@@ -102,7 +117,7 @@ class GroupState:
 
 def _kept(counters: Counters, catalog: CompiledCatalog) -> KeptCounters:
     held = slice(counters.held)
-    owner, charge = _parts(counters.keys[held], catalog)
+    owner, charge = counted_of(catalog, counters.keys[held])
     return KeptCounters(
         charges=catalog.charges.hashes,
         owner=np.take(catalog.subscriptions.hashes, owner, axis=0),
@@ -115,13 +130,6 @@ def _kept(counters: Counters, catalog: CompiledCatalog) -> KeptCounters:
         count=counters.count[held],
         latest_time=counters.latest_time[held],
     )
-
-
-def _parts(keys: Index, catalog: CompiledCatalog) -> tuple[Index, Index]:
-    """The subscription's row and the charge's row of each key."""
-    counter = keys >> PERIOD_BITS
-    owner, place = np.divmod(counter, most_charges(catalog))
-    return owner, catalog.products.first_charge[catalog.subscriptions.product[owner]] + place
 
 
 def _placed(kept: KeptCounters, catalog: CompiledCatalog) -> tuple[Placed, KeptCounters | None]:
