@@ -111,7 +111,10 @@ def _in_order(crossed: Crossed, pairs: Pairs, catalog: CompiledCatalog) -> Cross
         return None
     if not catalog.charges.has_shared_counters:
         return crossed
-    order = np.lexsort((catalog.thresholds.owner[crossed.threshold], pairs.event[crossed.pair]))
+    place = pairs.event[crossed.pair] * len(catalog.charges.ids) + catalog.thresholds.owner[crossed.threshold]
+    if (place[1:] >= place[:-1]).all():
+        return crossed
+    order = np.argsort(place, kind="stable")
     return Crossed(crossed.pair[order], crossed.threshold[order])
 
 

@@ -35,7 +35,8 @@ def standings_of(
     `record_time` has one row per event of the share.
     """
     pair, quota = _passed(crossed, catalog)
-    falling = np.flatnonzero((catalog.charges.may_fall & _is_watched(catalog.charges))[pairs.charge])
+    may_fall = catalog.charges.may_fall & _is_watched(catalog.charges)
+    falling = np.flatnonzero(may_fall[pairs.charge]) if may_fall.any() else np.zeros(0, np.int64)
     falling = falling if pairs.apart is None else falling[~pairs.apart[falling]]
     if len(falling):
         pair, quota = _joined((pair, quota), _changed(falling, pairs, folded, catalog.charges), pairs.event)
@@ -95,17 +96,18 @@ def verdict_rows(
             strict=True,
         )
     )
-    usage = wide.to_series(np.concatenate([part.folded.after for part in standings]))
-    limit = wide.to_series(catalog.charges.limit[charge])
-    left = (limit - usage).set(limit < usage, 0)
-    blocked = catalog.charges.blocks[charge] & (left <= 0).to_numpy()
+    usage = np.concatenate([part.folded.after for part in standings])
+    limit = catalog.charges.limit[charge]
+    is_used_up, left = ~wide.less(usage, limit), wide.subtract(limit, usage)
+    left[is_used_up] = 0
+    blocked = catalog.charges.blocks[charge] & is_used_up
     quantities = {"limit": limit, "usage": usage, "remaining": left}
     own = events.select(*_OF_EVENT, "event_time", "record_time")[pl.Series(event.astype(np.uint32))]
     rows = own.rename({"event_time": "occurred_at", "record_time": "told_at"}).with_columns(
         *_named(charge, catalog),
         wide.picked(catalog.subscriptions.ids, subscriptions_of(catalog, key)).alias("subscription_id"),
         wide.picked(_VERDICTS, blocked).alias("verdict"),
-        *(wide.to_series(wide.from_series(values), QUANTITY_SCALE).alias(name) for name, values in quantities.items()),
+        *(wide.to_series(values, QUANTITY_SCALE).alias(name) for name, values in quantities.items()),
         pl.Series("window_start", start).cast(_TIME),
         ends_of(end).alias("window_end"),
         cause=pl.lit("usage"),
