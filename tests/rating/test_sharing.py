@@ -141,6 +141,17 @@ def test_several_quotas_of_one_counter(size: int, through_bytes: bool, trial: di
         assert unlike([(written, USED)], size=size, through_bytes=through_bytes) == []
 
 
+@pytest.mark.parametrize("calls_first", [False, True])
+def test_of_several_that_are_used_up_the_first_listed_is_named(calls_first: bool):
+    both = [{"limit": "80", "on_exceed": "block", "meter": TOKENS}, {"limit": "2", "on_exceed": "block"}]
+    written = document(both[::-1] if calls_first else both)
+    records = [event(1, 50), event(2, 30), event(3, 30)]
+    assert unlike([(written, records)]) == []
+    said = rows(rated([(compiled(written), records)]))["events"]["reason_detail"].to_list()
+    assert said[:2] == [None, None]
+    assert said[2].startswith("quota 'q0' is used up")
+
+
 EU = {"id": "eu", "where": "region = 'eu'"}
 BLOCKING = [{"limit": "100", "on_exceed": "block", "meter": TOKENS, "notify_at": ["0.5"]}]
 OTHER = [*BLOCKING, {"limit": "50", "on_exceed": "overage", "meter": TOKENS}]
