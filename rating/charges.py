@@ -1,7 +1,8 @@
 """All that is metered, compiled to columns: the charges of each product and, behind them, its quotas.
 
 A quota is metered, folded and kept as a charge is; it has no price and no lines. The rule: `Charges.is_quota` is asked
-wherever money is meant.
+wherever money is meant. A quota by settlement period that meters what a charge of its product does uses the counter of
+that charge: what the one counts is what the other counts.
 """
 
 from collections.abc import Hashable, Sequence
@@ -38,6 +39,11 @@ class Charges:
     filters aside. `foldings` (uint8) says how usage is folded, `may_fall` whether it may become less within a period.
     `hashes` (n, 2) uint64 stay the same as long as product version and charge or quota keep their names.
 
+    `counter` is the row whose counter each uses: its own, or, of a quota that shares one, that of a charge. `counted`
+    are the rows with a counter of their own, those of product i from `first_counted[i]` up to `first_counted[i + 1]`.
+    `watching` are the quotas of each row's counter likewise (`first_watching`), for a quota itself; `cuts` marks the
+    rows that have one that blocks.
+
     Of quotas only: `blocks`, `limit` (wide micros), `own_window` (the row in `windows` of its clock, -1 where the
     settlement period is its window).
     """
@@ -52,6 +58,12 @@ class Charges:
     measure: Index
     multiplied: npt.NDArray[np.bool_]
     hashes: npt.NDArray[np.uint64]
+    counter: Index
+    counted: Index
+    first_counted: Index
+    watching: Index
+    first_watching: Index
+    cuts: Mask
     prices: PriceTable
     is_quota: Mask
     blocks: Mask
@@ -64,6 +76,11 @@ class Charges:
     def has_quotas(self) -> bool:
         """Whether any product has a quota."""
         return bool(self.is_quota.any())
+
+    @property
+    def has_shared_counters(self) -> bool:
+        """Whether any quota uses the counter of a charge."""
+        return len(self.counted) < len(self.ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +114,15 @@ def compile_charges(products: Sequence[Product], expanded: Sequence[Sequence[Exp
     _, measure = _numbered([(one.aggregation, one.program.element, one.program.formulas) for one in metered])
     multiplied = [bool(one.program.multipliers) for one in metered]
     windows, own_window = _windows(metered)
+    product = np.repeat(np.arange(len(by_product)), [len(own) for own in by_product])
+    counter = _counters(metered, list(zip(product.tolist(), program.tolist(), measure.tolist(), strict=True)))
+    counted = np.flatnonzero(counter == np.arange(len(metered)))
+    is_quota = np.array([one.quota is not None for one in metered], np.bool_)
+    blocks = np.array([one.quota is not None and one.quota.on_exceed == "block" for one in metered], np.bool_)
+    first_watching, watching = _watching(counter, is_quota)
     return Charges(
         ids=tuple(one.id for one in metered),
-        product=np.repeat(np.arange(len(by_product)), [len(own) for own in by_product]),
+        product=product,
         price_models=tuple("" if one.charge is None else one.charge.price.model for one in metered),
         foldings=np.array([Folding.of(one.aggregation) for one in metered], np.uint8),
         may_fall=np.array([one.may_fall for one in metered], np.bool_),
@@ -108,11 +131,17 @@ def compile_charges(products: Sequence[Product], expanded: Sequence[Sequence[Exp
         measure=measure,
         multiplied=np.array(multiplied, np.bool_),
         hashes=stable_hashes(
-            f"{product.reference}\n{one.name}" for product, own in zip(products, by_product, strict=True) for one in own
+            f"{owner.reference}\n{one.name}" for owner, own in zip(products, by_product, strict=True) for one in own
         ),
+        counter=counter,
+        counted=counted,
+        first_counted=np.searchsorted(product[counted], np.arange(len(by_product) + 1)),
+        watching=watching,
+        first_watching=first_watching,
+        cuts=np.isin(np.arange(len(metered)), counter[blocks]) | blocks,
         prices=compile_prices([_UNPRICED if one.charge is None else one.charge.price for one in metered], multiplied),
-        is_quota=np.array([one.quota is not None for one in metered], np.bool_),
-        blocks=np.array([one.quota is not None and one.quota.on_exceed == "block" for one in metered], np.bool_),
+        is_quota=is_quota,
+        blocks=blocks,
         limit=from_integers(0 if one.quota is None else scaled_quantity(one.quota.limit) for one in metered),
         own_window=own_window,
         windows=windows,
@@ -125,6 +154,30 @@ def _numbered(values: Sequence[_T]) -> tuple[tuple[_T, ...], Index]:
     distinct = tuple(dict.fromkeys(values))
     number = {value: row for row, value in enumerate(distinct)}
     return distinct, np.array([number[value] for value in values], np.int64)
+
+
+def _counters(metered: Sequence[_Metered], same: Sequence[tuple[int, int, int]]) -> Index:
+    """The row whose counter each uses; `same` is equal for what meters the same: product, program and measure.
+
+    Of several charges that meter the same it is the one with the least id, so that their order decides nothing.
+    """
+    charges = [row for row, one in enumerate(metered) if one.quota is None]
+    shared = {same[row]: row for row in sorted(charges, key=lambda row: metered[row].id, reverse=True)}
+    sharing = [one.quota is not None and one.quota.window is None for one in metered]
+    rows = [shared.get(same[row], row) if shares else row for row, shares in enumerate(sharing)]
+    return np.array(rows, np.int64)
+
+
+def _watching(counter: Index, is_quota: Mask) -> tuple[Index, Index]:
+    """The quotas by the rows of their counters, and where those of each row begin.
+
+    A quota that shares a counter stands in its own row too: it may count apart.
+    """
+    quotas = np.flatnonzero(is_quota)
+    sharing = quotas[counter[quotas] != quotas]
+    rows, watching = np.concatenate([counter[quotas], sharing]), np.concatenate([quotas, sharing])
+    order = np.argsort(rows, kind="stable")
+    return np.searchsorted(rows[order], np.arange(len(counter) + 1)), watching[order]
 
 
 def _charge(charge: ExpandedCharge) -> _Metered:

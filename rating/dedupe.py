@@ -149,7 +149,10 @@ def _bucket_length(lateness: int) -> int:
 
 
 class DuplicateIndex:
-    """First sights of one key group. `lateness` in microseconds bounds how far back it reaches; None: without end."""
+    """First sights of one key group. `lateness` in microseconds bounds how far back it reaches; None: without end.
+
+    An event whose record's time less the lateness lies before the `floor` is beyond reach (None: no event is).
+    """
 
     def __init__(self, lateness: int | None) -> None:
         self._lateness = lateness
@@ -157,7 +160,7 @@ class DuplicateIndex:
         self._buckets: dict[int, list[_Run]] = {}
         self._filter = BloomFilter()
         self._progress: dict[int, int] = {}
-        self._floor: int | None = None
+        self.floor: int | None = None
 
     def __len__(self) -> int:
         return sum(len(run.high) for runs in self._buckets.values() for run in runs)
@@ -215,9 +218,9 @@ class DuplicateIndex:
 
     def beyond_reach(self, events: Sightings) -> Mask:
         """Events whose lane lies so far behind the others that what they may repeat has been dropped."""
-        if self._lateness is None or self._floor is None:
+        if self._lateness is None or self.floor is None:
             return np.zeros(len(events.position), np.bool_)
-        behind: Mask = events.record_time - self._lateness < self._floor
+        behind: Mask = events.record_time - self._lateness < self.floor
         return behind
 
     def remember(self, events: Sightings) -> None:
@@ -254,7 +257,7 @@ class DuplicateIndex:
 
     def know_nothing_before(self, moment: int) -> None:
         """Sights before a moment (microseconds UTC) were left out: whatever may repeat them is beyond reach."""
-        self._floor = max(moment, self._floor or moment)
+        self.floor = max(moment, self.floor or moment)
 
     def _follow(self, events: Sightings) -> None:
         partitions = events.position >> _PARTITION_SHIFT
@@ -268,11 +271,9 @@ class DuplicateIndex:
         furthest = min(self._progress.values())
         if furthest == _NOT_YET:
             return
-        furthest_behind = np.array([furthest])
-        for bucket in [number for number in self._buckets if not self._reaches(number, furthest_behind)[0]]:
+        for bucket in [number for number in self._buckets if not self._reaches(number, np.array([furthest]))[0]]:
             del self._buckets[bucket]
-            dropped_up_to = (bucket + 1) * (self._bucket_length or 0)
-            self._floor = max(dropped_up_to, self._floor or dropped_up_to)
+            self.know_nothing_before((bucket + 1) * (self._bucket_length or 0))
 
     def to_bytes(self) -> bytes:
         """The identities held, without positions and times, as plain bytes: for values, which have neither."""

@@ -6,7 +6,7 @@ split by key group. `rate` is the stateful half, per key group: what was applied
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -25,6 +25,7 @@ from rating.quotas import let_through
 from rating.rated import Crossings, Rated, Standings, verdicts_after
 from rating.resolve import LaneState, resolve
 from rating.rows import Outcome
+from rating.sharing import with_quotas_apart
 from rating.standings import standings_of
 from rating.state import GroupState
 from rating.thresholds import Crossed
@@ -156,6 +157,8 @@ def rate(
     share = _not_applied(state, share)
     if not share.height:
         return state, Rated(share.batch, share.rows, np.zeros(0, np.int8), {}, share.pairs, None)
+    state.let_go(catalog)
+    share = replace(share, pairs=with_quotas_apart(share.pairs, state.apart, catalog))
     batch, partition = share.batch, share.batch.partition
     offsets, event_time = batch.column("offset")[share.rows], batch.column("event_time")[share.rows]
     sightings = Sightings(share.identity, pack_positions(partition, offsets), batch.column("record_time")[share.rows])
@@ -165,7 +168,7 @@ def rate(
         open_rows = np.flatnonzero(~(refused | late))
         repeated, held = _looked_up(state, sightings, open_rows)
         left = let_through(state.counters, _pairs_without(share, repeated | refused | late), catalog)
-        folded, crossed, overflowing = fold(state, left.pairs, event_time, catalog)
+        folded, crossed, overflowing = fold(state, left.rows, left.pairs, event_time, catalog)
         if not len(overflowing):
             break
         refused[overflowing] = True
@@ -182,10 +185,8 @@ def rate(
 
 def _of_charges(pairs: Pairs, folded: Folded, catalog: CompiledCatalog) -> tuple[Pairs, Folded]:
     """The pairs that have lines, and their usage."""
-    if not catalog.charges.has_quotas:
-        return pairs, folded
     rows = np.flatnonzero(~catalog.charges.is_quota[pairs.charge])
-    return pairs.take(rows), folded.take(rows)
+    return (pairs, folded) if len(rows) == len(pairs.charge) else (pairs.take(rows), folded.take(rows))
 
 
 def _told(pairs: Pairs, folded: Folded, crossed: Crossed | None, catalog: CompiledCatalog) -> Crossings | None:
@@ -195,8 +196,9 @@ def _told(pairs: Pairs, folded: Folded, crossed: Crossed | None, catalog: Compil
     notified = np.flatnonzero(catalog.thresholds.notified[crossed.threshold])
     if not len(notified):
         return None
-    pair = crossed.pair[notified]
-    return Crossings(pairs.take(pair), folded.take(pair), crossed.threshold[notified])
+    pair, threshold = crossed.pair[notified], crossed.threshold[notified]
+    owner = catalog.thresholds.owner[threshold]
+    return Crossings(replace(pairs.take(pair), charge=owner), folded.take(pair), threshold)
 
 
 def _standings(

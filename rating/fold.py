@@ -64,14 +64,13 @@ def _columns(counters: Counters, only_usage: bool) -> tuple[npt.NDArray[np.gener
 
 
 def fold(
-    state: GroupState, pairs: Pairs, event_time: Times, catalog: CompiledCatalog
+    state: GroupState, rows: Index, pairs: Pairs, event_time: Times, catalog: CompiledCatalog
 ) -> tuple[Folded, Crossed | None, Index]:
-    """Folds the pairs into the state's counters, one row per pair; `event_time` has one row per event of the share.
+    """Folds the pairs into these rows of the state's counters; `event_time` has one row per event of the share.
 
     Also gives the thresholds that they cross. If events would pass the bounds, their rows are given too (of each
     counter the first) and nothing is folded.
     """
-    rows = state.counters.rows_of(pairs.key)
     kept, folded = _fold_all(state, rows, pairs, event_time, catalog)
     beyond = _first_beyond(folded, pairs, catalog)
     if len(beyond):
@@ -90,14 +89,33 @@ def _crossed(counters: Counters, rows: Index, pairs: Pairs, folded: Folded, cata
         places = places + thresholds.moved[subscriptions_of(catalog, pairs.key)]
     may_fall = catalog.charges.may_fall[pairs.charge]
     crossed = crossings(thresholds, places, (folded.before, folded.after), rows, counters.peak, may_fall)
-    return None if crossed is None else _without_tiers_on_trial(crossed, pairs, catalog)
+    return None if crossed is None else _in_order(_without_what_is_not_told(crossed, pairs, catalog), pairs, catalog)
 
 
-def _without_tiers_on_trial(crossed: Crossed, pairs: Pairs, catalog: CompiledCatalog) -> Crossed | None:
-    """On trial no tier applies; quotas do."""
+def _without_what_is_not_told(crossed: Crossed, pairs: Pairs, catalog: CompiledCatalog) -> Crossed:
+    """On trial no tier applies, quotas do; and a quota that counts apart has pairs of its own."""
+    owner = catalog.thresholds.owner[crossed.threshold]
     on_trial = periods_of(pairs.key[crossed.pair]) == TRIAL_PERIOD
-    kept = np.flatnonzero(~on_trial | catalog.charges.is_quota[pairs.charge[crossed.pair]])
-    return Crossed(crossed.pair[kept], crossed.threshold[kept]) if len(kept) else None
+    left_out = on_trial & ~catalog.charges.is_quota[owner]
+    if pairs.apart is not None:
+        left_out |= pairs.apart[crossed.pair] & (owner != pairs.charge[crossed.pair])
+    if not left_out.any():
+        return crossed
+    kept = np.flatnonzero(~left_out)
+    return Crossed(crossed.pair[kept], crossed.threshold[kept])
+
+
+def _in_order(crossed: Crossed, pairs: Pairs, catalog: CompiledCatalog) -> Crossed | None:
+    """Event by event, those of charges before those of quotas, which a counter that they share brings together."""
+    if not len(crossed.pair):
+        return None
+    if not catalog.charges.has_shared_counters:
+        return crossed
+    place = pairs.event[crossed.pair] * len(catalog.charges.ids) + catalog.thresholds.owner[crossed.threshold]
+    if (place[1:] >= place[:-1]).all():
+        return crossed
+    order = np.argsort(place, kind="stable")
+    return Crossed(crossed.pair[order], crossed.threshold[order])
 
 
 def _fold_all(

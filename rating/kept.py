@@ -3,7 +3,7 @@
 Columns that no counter uses are left out. The format is part of the recovery state: changes need a new version.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import msgspec
 import numpy as np
@@ -59,6 +59,11 @@ class KeptCounters:
             for field in fields(self)
         }
         return KeptCounters(**both)
+
+    def at_start(self) -> "KeptCounters":
+        """The same counters before their first event."""
+        columns = fields(self)[4:]
+        return replace(self, **{one.name: np.full_like(getattr(self, one.name), _start(one.name)) for one in columns})
 
     def to_bytes(self) -> bytes:
         """As plain bytes; the two halves of wide numbers stand apart, for the upper one mostly is zero."""

@@ -12,19 +12,20 @@ from rating.batch import DecodedBatch
 from rating.catalog import CompiledCatalog
 from rating.meters import Elements, Reading, read
 from rating.money import ONE
-from rating.pairs import PERIOD_BITS, TRIAL_PERIOD, Pairs, counter_keys
+from rating.pairs import TRIAL_PERIOD, TRIAL_WINDOWS, Pairs, counter_keys
 from rating.periods import FoundPeriods
 from rating.prices import Index, Mask
 from rating.resolve import Resolved
 from rating.wide import Wide
 from schemas.verdicts import Reason, Verdict
 
-_TRIAL_WINDOWS = 1 << (PERIOD_BITS - 1)
 _CHARGE_ODD, _SUBSCRIPTION_ODD, _PERIOD_ODD = (
     np.uint64(0x9E37_79B9_7F4A_7C15),
     np.uint64(0xC2B2_AE3D_27D4_EB4F),
     np.uint64(0x1656_67B1_9E37_79F9),
 )
+# Takes back a product with the first of them, for both are odd.
+_CHARGE_BACK = np.uint64(pow(int(_CHARGE_ODD), -1, 1 << 64))
 
 
 def measure(
@@ -37,7 +38,7 @@ def measure(
     """
     height = len(resolved.verdict)
     charged = _charged_rows(batch, resolved, catalog)
-    counts = np.diff(catalog.products.first_charge)
+    counts = np.diff(catalog.charges.first_counted)
     product = catalog.subscriptions.product[resolved.subscription[charged]] if len(charged) else charged
     event = np.repeat(charged, counts[product]) if len(charged) else charged
     charge = _charges_of(catalog, product, counts)
@@ -60,11 +61,12 @@ def _charged_rows(batch: DecodedBatch, resolved: Resolved, catalog: CompiledCata
 
 
 def _charges_of(catalog: CompiledCatalog, product: Index, counts: Index) -> Index:
-    """All charges of each of these products, one after another."""
+    """All charges of each of these products, and its quotas with counters of their own, one after another."""
     own = counts[product] if len(product) else product
-    starts = catalog.products.first_charge[product] if len(product) else product
+    starts = catalog.charges.first_counted[product] if len(product) else product
     within = np.arange(int(own.sum())) - np.repeat(np.cumsum(own) - own, own)
-    return np.repeat(starts, own) + within
+    rows: Index = catalog.charges.counted[np.repeat(starts, own) + within]
+    return rows
 
 
 def _read_all(
@@ -193,7 +195,7 @@ def _pairs(
     if len(tumbling):
         moments = resolved.event_time[event[tumbling]]
         window, *ends = catalog.charges.windows.periods_of(windows[tumbling], moments, found[1])
-        number[tumbling] = window + np.where(trial[tumbling], _TRIAL_WINDOWS, 0)
+        number[tumbling] = window + np.where(trial[tumbling], TRIAL_WINDOWS, 0)
         start[tumbling] = ends[0]
         # A trial's counters end with it.
         end[tumbling] = np.where(trial[tumbling], np.minimum(ends[1], life[tumbling, 2]), ends[1])
@@ -220,6 +222,16 @@ def _value_identities(catalog: CompiledCatalog, owner: Index, charge: Index, num
         ^ number.astype(np.uint64)[:, None] * _PERIOD_ODD
     )
     identity: Wide = (value ^ counter) * _CHARGE_ODD
+    identity[~value.any(axis=1)] = 0
+    return identity
+
+
+def values_of_others(value: Wide, charge: Index, other: Index, catalog: CompiledCatalog) -> Wide:
+    """The identities that values of these charges have for others, of the same subscriptions and periods."""
+    hashes = catalog.charges.hashes
+    identity: Wide = (
+        (value * _CHARGE_BACK) ^ (hashes[charge] * _CHARGE_ODD) ^ (hashes[other] * _CHARGE_ODD)
+    ) * _CHARGE_ODD
     identity[~value.any(axis=1)] = 0
     return identity
 

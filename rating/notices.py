@@ -46,8 +46,8 @@ def notification_rows(
         for parts in ([part.folded.before for part in crossed], [part.folded.after for part in crossed])
     )
     subscription = subscriptions_of(catalog, key)
-    own = events[pl.Series(event.astype(np.uint32))]
-    rows = own.select(*_OF_EVENT, pl.col("event_time").alias("occurred_at")).with_columns(
+    own = events.select(*_OF_EVENT, "event_time")[pl.Series(event.astype(np.uint32))]
+    rows = own.rename({"event_time": "occurred_at"}).with_columns(
         *_named(subscription, charge, catalog),
         *_thresholds(threshold, catalog),
         before.alias("usage_before"),

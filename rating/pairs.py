@@ -18,6 +18,7 @@ from rating.wide import Wide
 # The windows of a quota are counted from 1970: minutes fit until 2225. Their upper half counts those on trial.
 PERIOD_BITS = 29
 TRIAL_PERIOD = (1 << 17) - 1
+TRIAL_WINDOWS = 1 << (PERIOD_BITS - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,8 @@ class Pairs:
     `event` is the row of the event, `charge` that of the charge, `key` the counter. `quantity` (wide micros) is what
     the event brings. `multiplier` (wide micros) and `value` (the identity of a unique meter's value) are None where no
     charge of the catalog has any. `period_start`, `period_end` are microseconds UTC; of a quota they are its window's.
-    `blocked`, if any are, marks what a quota takes away: its quantity is shown, and its usage stays as it is.
+    `blocked`, if any are, marks what a quota takes away: its quantity is shown, and its usage stays as it is. `apart`,
+    if any are, marks charges whose quotas do not share their counter, as they else do.
     """
 
     event: Index
@@ -39,6 +41,7 @@ class Pairs:
     multiplier: Wide | None
     value: Wide | None
     blocked: Mask | None = None
+    apart: Mask | None = None
 
     def take(self, rows: Index) -> "Pairs":
         """These pairs."""
@@ -50,10 +53,16 @@ class Pairs:
         between: list[Any] = [None if column is None else column[start:end] for column in self._columns()]
         return Pairs(*between)
 
+    def and_also(self, others: "Pairs") -> "Pairs":
+        """These and behind them others, which have the same columns."""
+        both = zip(self._columns(), others._columns(), strict=True)
+        joined: list[Any] = [None if column is None else np.concatenate([column, more]) for column, more in both]
+        return Pairs(*joined)
+
     def _columns(self) -> tuple[Any, ...]:
         return (
             *(self.event, self.charge, self.key, self.quantity, self.period_start, self.period_end),
-            *(self.multiplier, self.value, self.blocked),
+            *(self.multiplier, self.value, self.blocked, self.apart),
         )
 
     def at(self, place: Index, start: int) -> "Pairs":
@@ -88,6 +97,12 @@ def counter_keys(catalog: CompiledCatalog, subscription: Index, charge: Index, p
 def subscriptions_of(catalog: CompiledCatalog, keys: Index) -> Index:
     """The rows of the subscriptions whose counters these are."""
     return (keys >> PERIOD_BITS) // most_charges(catalog)
+
+
+def counted_of(catalog: CompiledCatalog, keys: Index) -> tuple[Index, Index]:
+    """The rows of the subscriptions, and of the charges or quotas, whose counters these are."""
+    owner, place = np.divmod(keys >> PERIOD_BITS, most_charges(catalog))
+    return owner, catalog.products.first_charge[catalog.subscriptions.product[owner]] + place
 
 
 def periods_of(keys: Index) -> Index:

@@ -28,11 +28,12 @@ _ZERO = np.uint64(0)
 class LetThrough:
     """What quotas leave of some pairs: `pairs` in the order of the events; `blocked` marks what is taken away of them.
 
-    `events` are the rows of events of which nothing is left; `by` is the quota that blocks each, `until` the end of its
-    window in microseconds UTC.
+    `rows` are those of their counters. `events` are the rows of events of which nothing is left; `by` is the quota that
+    blocks each, `until` the end of its window in microseconds UTC.
     """
 
     pairs: Pairs
+    rows: Index
     events: Index
     by: Index
     until: Times
@@ -54,64 +55,83 @@ def _sentence(quota: str, until: int) -> str:
 
 def let_through(counters: Counters, pairs: Pairs, catalog: CompiledCatalog) -> LetThrough:
     """What the quotas leave of these pairs, given what the counters hold; the usage of the counters stays as it is."""
-    none = np.zeros(0, np.int64)
-    blocking = catalog.charges.blocks[pairs.charge]
-    if not blocking.any():
-        return LetThrough(pairs, none, none, none)
-    passed, by = _decided(counters, pairs, catalog, blocking)
+    rows, none = counters.rows_of(pairs.key), np.zeros(0, np.int64)
+    charges = catalog.charges
+    if not charges.cuts.any():
+        return LetThrough(pairs, rows, none, none, none)
+    passed, by, at = pairs.quantity.copy(), np.full(len(rows), _NOBODY), np.zeros(len(rows), np.int64)
+    quotas = charges.cuts, charges.first_watching, charges.watching, charges.blocks, charges.limit, charges.measure
+    apart = np.zeros(len(rows), np.bool_) if pairs.apart is None else pairs.apart
+    if not _decide(pairs.event, rows, pairs.charge, pairs.quantity, apart, quotas, counters.usage, passed, by, at):
+        return LetThrough(pairs, rows, none, none, none)
     whole = by != _NOBODY
     cut = ~whole & (passed != pairs.quantity).any(axis=1)
-    if not (whole.any() or cut.any()):
-        return LetThrough(pairs, none, none, none)
     events, first = np.unique(pairs.event[whole], return_index=True)
-    quota = by[whole][first]
-    parted = _parted(pairs, passed, whole, cut, catalog)
-    return LetThrough(parted, events, pairs.charge[quota], pairs.period_end[quota])
-
-
-def _decided(counters: Counters, pairs: Pairs, catalog: CompiledCatalog, blocking: Mask) -> tuple[Wide, Index]:
-    """Per pair: the quantity that passes, and the row of the pair of the quota that blocks its event (none: -1)."""
-    rows = np.full(len(pairs.event), _NOBODY)
-    held, rows[blocking] = np.unique(counters.rows_of(pairs.key[blocking]), return_inverse=True)
-    used = np.take(counters.usage, held, axis=0)
-    passed, by = pairs.quantity.copy(), np.full(len(pairs.event), _NOBODY)
-    charges = catalog.charges
-    limit, measure = charges.limit[pairs.charge], charges.measure[pairs.charge]
-    _decide(pairs.event, rows, limit, measure, pairs.quantity, used, passed, by)
-    return passed, by
+    blocker = np.flatnonzero(whole)[first]
+    places = _places(pairs, whole, cut, catalog)
+    parted = _parted(pairs, passed, places, whole)
+    return LetThrough(parted, rows[places], events, by[blocker], pairs.period_end[at[blocker]])
 
 
 @compiled
 def _decide(
-    event: Index, rows: Index, limit: Wide, measure: Index, quantity: Wide, used: Wide, passed: Wide, by: Index
-) -> None:
-    """Goes through the events; `used` is what the quotas with these rows have let through so far, and goes on."""
-    start = 0
+    event: Index,
+    rows: Index,
+    charge: Index,
+    quantity: Wide,
+    apart: Mask,
+    quotas: tuple[Mask, Index, Index, Mask, Wide, Index],
+    usage: Wide,
+    passed: Wide,
+    by: Index,
+    at: Index,
+) -> bool:
+    """Fills in what passes of each pair, the quota that blocks its event (none: -1), and the row of that one's pair.
+
+    Tells whether any is cut or blocked. Goes through the events; `usage` goes on with them and is set back at the end.
+    """
+    cuts, first_watching, watching, blocks, limit, measure = quotas
+    start, decided = 0, False
     while start < len(event):
         behind = start + 1
         while behind < len(event) and event[behind] == event[start]:
             behind += 1
-        blocker = -1
+        blocker, blocked_at = -1, 0
         for pair in range(start, behind):
-            row = rows[pair]
-            if row >= 0 and blocker < 0 and _exceeds(used[row], quantity[pair], limit[pair]):
-                if not _is_less(used[row], limit[pair]):
-                    blocker = pair
-                else:
-                    room = np.empty(2, np.uint64)
-                    _subtract(limit[pair], used[row], room)
-                    for other in range(start, behind):
-                        if measure[other] == measure[pair] and _is_less(room, passed[other]):
-                            passed[other, 0], passed[other, 1] = room[0], room[1]
+            if apart[pair] or not cuts[charge[pair]]:
+                continue
+            used = usage[rows[pair]]
+            for place in range(first_watching[charge[pair]], first_watching[charge[pair] + 1]):
+                quota = watching[place]
+                if blocks[quota] and _exceeds(used, quantity[pair], limit[quota]):
+                    decided = True
+                    if _is_less(used, limit[quota]):
+                        _cut(start, behind, pair, used, limit[quota], measure, charge, passed)
+                    elif blocker < 0 or quota < blocker:
+                        blocker, blocked_at = quota, pair
         for pair in range(start, behind):
-            row = rows[pair]
-            if blocker >= 0:
-                by[pair] = blocker
-            elif row >= 0:
-                low = used[row, 0] + passed[pair, 0]
-                used[row, 1] += passed[pair, 1] + np.uint64(low < used[row, 0])
-                used[row, 0] = low
+            by[pair], at[pair] = blocker, blocked_at
+            if blocker < 0 and cuts[charge[pair]]:
+                _add(usage[rows[pair]], passed[pair])
         start = behind
+    for pair in range(len(event)):
+        if by[pair] < 0 and cuts[charge[pair]]:
+            _subtract(usage[rows[pair]], passed[pair])
+    return decided
+
+
+@compiled
+def _cut(
+    start: int, behind: int, pair: int, used: Wide, limit: Wide, measure: Index, charge: Index, passed: Wide
+) -> None:
+    """Leaves, of all that takes the same quantity of the event, at most what is left below the limit."""
+    low = limit[0] - used[0]
+    high = limit[1] - used[1] - np.uint64(limit[0] < used[0])
+    for other in range(start, behind):
+        if measure[charge[other]] == measure[charge[pair]]:
+            above = np.int64(passed[other, 1]) - np.int64(high)
+            if above > 0 or (above == 0 and passed[other, 0] > low):
+                passed[other, 0], passed[other, 1] = low, high
 
 
 @compiled
@@ -119,10 +139,9 @@ def _exceeds(used: Wide, quantity: Wide, limit: Wide) -> bool:
     """Whether a quantity above zero leads above the limit."""
     if np.int64(quantity[1]) < 0 or (quantity[0] == _ZERO and quantity[1] == _ZERO):
         return False
-    after = np.empty(2, np.uint64)
-    after[0] = used[0] + quantity[0]
-    after[1] = used[1] + quantity[1] + np.uint64(after[0] < used[0])
-    return _is_less(limit, after)
+    low = used[0] + quantity[0]
+    high, most = np.int64(used[1] + quantity[1] + np.uint64(low < used[0])), np.int64(limit[1])
+    return bool(most < high or (most == high and limit[0] < low))
 
 
 @compiled
@@ -132,23 +151,34 @@ def _is_less(left: Wide, right: Wide) -> bool:
 
 
 @compiled
-def _subtract(left: Wide, right: Wide, difference: Wide) -> None:
-    difference[0] = left[0] - right[0]
-    difference[1] = left[1] - right[1] - np.uint64(left[0] < right[0])
+def _add(total: Wide, quantity: Wide) -> None:
+    low = total[0] + quantity[0]
+    total[1] += quantity[1] + np.uint64(low < total[0])
+    total[0] = low
 
 
-def _parted(pairs: Pairs, passed: Wide, whole: Mask, cut: Mask, catalog: CompiledCatalog) -> Pairs:
-    """What passes, and behind it what is blocked: of charges only, for quotas have no lines."""
+@compiled
+def _subtract(total: Wide, quantity: Wide) -> None:
+    borrowed = np.uint64(total[0] < quantity[0])
+    total[0] -= quantity[0]
+    total[1] -= quantity[1] + borrowed
+
+
+def _places(pairs: Pairs, whole: Mask, cut: Mask, catalog: CompiledCatalog) -> Index:
+    """The pairs that stay, twice where a rest stays too: of charges only, for quotas have no lines."""
     is_charge = ~catalog.charges.is_quota[pairs.charge]
-    rests = cut & is_charge
     kept = np.flatnonzero(is_charge | ~whole)
-    rows = np.repeat(kept, 1 + rests[kept])
-    is_rest = np.zeros(len(rows), np.bool_)
-    is_rest[1:] = rows[1:] == rows[:-1]
-    parted = pairs.take(rows)
-    quantity = np.where(whole[rows, None], pairs.quantity[rows], passed[rows])
-    quantity[is_rest] = wide.subtract(pairs.quantity, passed)[rows[is_rest]]
-    blocked = is_rest | whole[rows]
+    return np.repeat(kept, 1 + (cut & is_charge)[kept])
+
+
+def _parted(pairs: Pairs, passed: Wide, places: Index, whole: Mask) -> Pairs:
+    """What passes, and behind it what is blocked."""
+    is_rest = np.zeros(len(places), np.bool_)
+    is_rest[1:] = places[1:] == places[:-1]
+    parted = pairs.take(places)
+    quantity = np.where(whole[places, None], pairs.quantity[places], passed[places])
+    quantity[is_rest] = wide.subtract(pairs.quantity, passed)[places[is_rest]]
+    blocked = is_rest | whole[places]
     value = parted.value
     if value is not None:
         # A value that was blocked has not been met.

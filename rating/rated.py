@@ -20,7 +20,8 @@ _OVERFLOW_DETAIL = "its usage would pass what 38 digits can price"
 class Crossings:
     """Thresholds that were crossed, one row each, in the order of the events: pairs, their usage, and the threshold.
 
-    `threshold` are rows of the catalog's `thresholds.entries`. Pairs may be those of quotas.
+    `threshold` are rows of the catalog's `thresholds.entries`; the charge of a pair is the threshold's owner, a quota
+    too.
     """
 
     pairs: Pairs
@@ -30,7 +31,7 @@ class Crossings:
 
 @dataclass(frozen=True, slots=True)
 class Standings:
-    """Pairs of quotas whose verdict is told anew, and their usage, in the order of the events."""
+    """Pairs whose quota's verdict is told anew, and their usage, in the order of the events; a charge is a quota."""
 
     pairs: Pairs
     folded: Folded

@@ -4,16 +4,18 @@ A verdict is told anew whenever a threshold or a mark of the quota is crossed, a
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 
 from rating import wide
 from rating.catalog import CompiledCatalog
+from rating.charges import Charges
 from rating.fold import Folded
 from rating.pairs import Pairs, subscriptions_of
 from rating.periods import Times, ends_of
-from rating.prices import Index
+from rating.prices import Index, Mask
 from rating.rated import Standings
 from rating.thresholds import Crossed
 from schemas.decimals import QUANTITY_SCALE
@@ -21,6 +23,7 @@ from schemas.ledger import QUOTA_VERDICTS, polars_schema
 
 _ROWS = polars_schema(QUOTA_VERDICTS)
 _TIME = pl.Datetime("us", "UTC")
+_VERDICTS = pl.Series(["allowed", "blocked"], dtype=pl.String)
 _OF_EVENT = ("partition", "offset", "source", "event_id", "synthetic")
 
 
@@ -31,16 +34,52 @@ def standings_of(
 
     `record_time` has one row per event of the share.
     """
-    charges = catalog.charges
-    rows = np.zeros(0, np.int64) if crossed is None else np.unique(crossed.pair)
-    rows = rows[charges.is_quota[pairs.charge[rows]]]
-    falling = np.flatnonzero((charges.is_quota & charges.may_fall)[pairs.charge])
+    pair, quota = _passed(crossed, catalog)
+    may_fall = catalog.charges.may_fall & _is_watched(catalog.charges)
+    falling = np.flatnonzero(may_fall[pairs.charge]) if may_fall.any() else np.zeros(0, np.int64)
+    falling = falling if pairs.apart is None else falling[~pairs.apart[falling]]
     if len(falling):
-        limit = charges.limit[pairs.charge[falling]]
-        changed = wide.less(folded.before[falling], limit) != wide.less(folded.after[falling], limit)
-        rows = np.union1d(rows, falling[changed])
-    rows = rows[pairs.period_end[rows] > record_time[pairs.event[rows]]]
-    return Standings(pairs.take(rows), folded.take(rows)) if len(rows) else None
+        pair, quota = _joined((pair, quota), _changed(falling, pairs, folded, catalog.charges), pairs.event)
+    current = np.flatnonzero(pairs.period_end[pair] > record_time[pairs.event[pair]])
+    pair = pair[current]
+    return Standings(replace(pairs.take(pair), charge=quota[current]), folded.take(pair)) if len(pair) else None
+
+
+def _passed(crossed: Crossed | None, catalog: CompiledCatalog) -> tuple[Index, Index]:
+    """The pairs that cross a threshold or mark of a quota, and the quota, each once."""
+    if crossed is None:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    owner = catalog.thresholds.owner[crossed.threshold]
+    begins = catalog.charges.is_quota[owner]
+    begins[1:] &= (crossed.pair[1:] != crossed.pair[:-1]) | (owner[1:] != owner[:-1])
+    return crossed.pair[begins], owner[begins]
+
+
+def _is_watched(charges: Charges) -> Mask:
+    """Of each row whether its counter has quotas."""
+    watched: Mask = np.diff(charges.first_watching) > 0
+    return watched
+
+
+def _changed(falling: Index, pairs: Pairs, folded: Folded, charges: Charges) -> tuple[Index, Index]:
+    """Of these pairs, and each quota of their counters, those whose usage falls below its limit or reaches it."""
+    first, behind = (charges.first_watching[pairs.charge[falling] + step] for step in (0, 1))
+    counts = behind - first
+    pair = np.repeat(falling, counts)
+    quota = charges.watching[np.arange(len(pair)) + np.repeat(first - np.cumsum(counts) + counts, counts)]
+    limit = charges.limit[quota]
+    changed = wide.less(folded.before[pair], limit) != wide.less(folded.after[pair], limit)
+    return pair[changed], quota[changed]
+
+
+def _joined(some: tuple[Index, Index], others: tuple[Index, Index], event: Index) -> tuple[Index, Index]:
+    """Pairs and their quotas, each once, in the order of the events and, within one, of the quotas."""
+    pair, quota = (np.concatenate(both) for both in zip(some, others, strict=True))
+    order = np.lexsort((quota, event[pair]))
+    pair, quota = pair[order], quota[order]
+    begins = np.ones(len(pair), np.bool_)
+    begins[1:] = (pair[1:] != pair[:-1]) | (quota[1:] != quota[:-1])
+    return pair[begins], quota[begins]
 
 
 def verdict_rows(
@@ -57,26 +96,43 @@ def verdict_rows(
             strict=True,
         )
     )
-    usage = wide.to_series(np.concatenate([part.folded.after for part in standings]))
-    limit = wide.to_series(catalog.charges.limit[charge])
-    left = (limit - usage).set(limit < usage, 0)
+    usage = np.concatenate([part.folded.after for part in standings])
+    limit = catalog.charges.limit[charge]
+    is_used_up, left = ~wide.less(usage, limit), wide.subtract(limit, usage)
+    left[is_used_up] = 0
+    blocked = catalog.charges.blocks[charge] & is_used_up
     quantities = {"limit": limit, "usage": usage, "remaining": left}
-    products, product = catalog.products, catalog.charges.product[charge].tolist()
-    blocks = catalog.charges.blocks[charge]
-    own = events[pl.Series(event.astype(np.uint32))]
-    subscription = subscriptions_of(catalog, key)
-    moments = pl.col("event_time").alias("occurred_at"), pl.col("record_time").alias("told_at")
-    rows = own.select(*_OF_EVENT, *moments).with_columns(
-        wide.picked(catalog.subscriptions.ids, subscription).alias("subscription_id"),
-        pl.Series("quota", [catalog.charges.ids[row] for row in charge.tolist()], pl.String),
-        pl.Series("verdict", np.where(blocks & (left <= 0).to_numpy(), "blocked", "allowed").tolist(), pl.String),
-        pl.lit("usage").alias("cause"),
-        pl.Series("on_exceed", np.where(blocks, "block", "overage").tolist(), pl.String),
-        *(wide.to_series(wide.from_series(values), QUANTITY_SCALE).alias(name) for name, values in quantities.items()),
+    own = events.select(*_OF_EVENT, "event_time", "record_time")[pl.Series(event.astype(np.uint32))]
+    rows = own.rename({"event_time": "occurred_at", "record_time": "told_at"}).with_columns(
+        *_named(charge, catalog),
+        wide.picked(catalog.subscriptions.ids, subscriptions_of(catalog, key)).alias("subscription_id"),
+        wide.picked(_VERDICTS, blocked).alias("verdict"),
+        *(wide.to_series(values, QUANTITY_SCALE).alias(name) for name, values in quantities.items()),
         pl.Series("window_start", start).cast(_TIME),
         ends_of(end).alias("window_end"),
-        pl.Series("product_id", [products.ids[row] for row in product], pl.String),
-        pl.Series("product_version", [products.versions[row] for row in product], pl.String),
-        pl.lit(catalog.digest).alias("catalog_digest"),
+        cause=pl.lit("usage"),
+        catalog_digest=pl.lit(catalog.digest),
     )
     return rows.select(_ROWS.names()).cast(_ROWS)
+
+
+def _named(quota: Index, catalog: CompiledCatalog) -> list[pl.Series]:
+    """What quotas are called, written once for each of them."""
+    products, charges = catalog.products, catalog.charges
+    met, row = _distinct(quota, len(charges.ids))
+    product = charges.product[met].tolist()
+    texts = {
+        "quota": [charges.ids[one] for one in met],
+        "on_exceed": ["block" if charges.blocks[one] else "overage" for one in met],
+        "product_id": [products.ids[one] for one in product],
+        "product_version": [products.versions[one] for one in product],
+    }
+    return [wide.picked(pl.Series(name, values, pl.String), row) for name, values in texts.items()]
+
+
+def _distinct(rows: Index, height: int) -> tuple[list[int], Index]:
+    """The distinct ones among rows of a table of this height, and the place of each row among them."""
+    is_met = np.zeros(height, np.bool_)
+    is_met[rows] = True
+    place: Index = (np.cumsum(is_met) - 1)[rows]
+    return np.flatnonzero(is_met).tolist(), place

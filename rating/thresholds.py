@@ -31,9 +31,10 @@ _MARKS = range(_ALL // 20, _ALL, _ALL // 20)
 class Threshold:
     """`share` of `limit`, in micros; `usage` is the least usage in micros that reaches it. `tier`: None for a quota.
 
-    Nobody is notified of what is a `mark`.
+    `owner` is the row of the charge or quota whose threshold it is. Nobody is notified of what is a `mark`.
     """
 
+    owner: int
     usage: int
     share: int
     limit: int
@@ -43,15 +44,17 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """The thresholds of all charges: those of row i are `first[i]` up to `first[i + 1]`, by ascending usage.
+    """The thresholds of all counters: those of row i are `first[i]` up to `first[i + 1]`, by ascending usage.
 
-    Rows are charges, then once more those of products whose subscriptions override the share: `moved` (int32) says by
-    how many rows, per subscription; None if there is no such subscription. `usage` are wide micros; of those not
-    `notified` nobody is told.
+    Rows are charges, with the quotas that share their counters, and quotas; then once more those of products whose
+    subscriptions override the share: `moved` (int32) says by how many rows, per subscription; None if there is no such
+    subscription. `usage` are wide micros; `owner` is the charge or quota of each; of those not `notified` nobody is
+    told.
     """
 
     first: Index
     usage: Wide
+    owner: Index
     entries: tuple[Threshold, ...]
     moved: npt.NDArray[np.int32] | None
     notified: Mask
@@ -71,7 +74,7 @@ def compile_thresholds(
     """The thresholds of these charges, and of the subscriptions with a share of their own."""
     first_charge = np.searchsorted(charges.product, np.arange(len(products) + 1)).tolist()
     rows = [
-        _of_charge(row, products[product].notification_threshold, None, charges)
+        _of_counter(row, products[product].notification_threshold, None, charges)
         for row, product in enumerate(charges.product.tolist())
     ]
     moved = np.zeros(len(subscriptions), np.int32)
@@ -84,22 +87,25 @@ def compile_thresholds(
         if (product, share) not in begins:
             begins[product, share] = len(rows)
             rows += [
-                _of_charge(charge, share, share, charges) for charge in range(*first_charge[product : product + 2])
+                _of_counter(charge, share, share, charges) for charge in range(*first_charge[product : product + 2])
             ]
         moved[row] = begins[product, share] - first_charge[product]
     entries = tuple(entry for own in rows for entry in own)
     return Thresholds(
         first=np.array([0, *accumulate(map(len, rows))], np.int64),
         usage=wide.from_integers(entry.usage for entry in entries),
+        owner=np.array([entry.owner for entry in entries], np.int64),
         entries=entries,
         moved=moved if begins else None,
         notified=np.array([not entry.mark for entry in entries], np.bool_),
     )
 
 
-def _of_charge(row: int, of_tiers: Decimal | None, override: Decimal | None, charges: Charges) -> list[Threshold]:
-    quota = charges.quotas[row]
-    found = _of_tiers(row, of_tiers, charges.prices) if quota is None else _of_quota(quota, override)
+def _of_counter(row: int, of_tiers: Decimal | None, override: Decimal | None, charges: Charges) -> list[Threshold]:
+    """Those of a charge's tiers and of the quotas that share its counter, or of a quota."""
+    found = [] if charges.is_quota[row] else list(_of_tiers(row, of_tiers, charges.prices))
+    for place in charges.watching[slice(*charges.first_watching[row : row + 2])].tolist():
+        found += _of_quota(place, charges.quotas[place], override)
     return sorted((entry for entry in found if entry.usage > 0), key=lambda entry: (entry.usage, entry.share))
 
 
@@ -107,18 +113,19 @@ def _of_tiers(row: int, share: Decimal | None, prices: PriceTable) -> Iterator[T
     """A share of the upper bound of each tier but the last, which has none, and the included usage, which is none."""
     bounds = wide.to_integers(prices.bounds[prices.first_bound[row] : prices.first_bound[row + 1]])
     for tier, bound in enumerate(bounds[1:], start=1):
-        yield _threshold(scaled_quantity(share or Decimal(0)), bound, tier)
+        yield _threshold(row, scaled_quantity(share or Decimal(0)), bound, tier)
 
 
-def _of_quota(quota: Quota, override: Decimal | None) -> Iterator[Threshold]:
+def _of_quota(row: int, quota: Quota | None, override: Decimal | None) -> Iterator[Threshold]:
     """The shares that the quota names, or the one that the subscription puts in their place; all of it; the marks."""
+    assert quota is not None, f"row {row} is that of a charge"
     shares = {_ALL, *map(scaled_quantity, quota.notify_at if override is None else (override,))}
     for share in shares.union(_MARKS):
-        yield _threshold(share, scaled_quantity(quota.limit), None, share not in shares)
+        yield _threshold(row, share, scaled_quantity(quota.limit), None, share not in shares)
 
 
-def _threshold(share: int, limit: int, tier: int | None, mark: bool = False) -> Threshold:
-    return Threshold(-(-share * limit // _ALL), share, limit, tier, mark)
+def _threshold(owner: int, share: int, limit: int, tier: int | None, mark: bool = False) -> Threshold:
+    return Threshold(owner, -(-share * limit // _ALL), share, limit, tier, mark)
 
 
 def crossings(

@@ -77,6 +77,13 @@ class Counters:
         usage, total, weighted, peak = (wide.zeros(0) for _ in range(4))
         return cls.of(none, usage, total, weighted, peak, none.copy(), none.copy())
 
+    def take(self, rows: Index) -> "Counters":
+        """These counters alone."""
+        usage, total, weighted, peak = (
+            np.take(column, rows, axis=0) for column in (self.usage, self.total, self.weighted, self.peak)
+        )
+        return Counters.of(self.keys[rows], usage, total, weighted, peak, self.count[rows], self.latest_time[rows])
+
     def rows_of(self, keys: Keys) -> Index:
         """The rows of these keys; counters not met before are added at zero."""
         if self.held + len(keys) > len(self.keys):

@@ -135,7 +135,7 @@ def _product(rng: Random, number: int, rules: list[dict[str, Any]], limits: Limi
     if limits.windows and rng.random() < 0.1:
         product["free_trial"] = {"days": rng.choice((1, 14))}
     if limits.quotas and rng.random() < 0.5:
-        product["quotas"] = [_quota(rng, index, limits.blocking) for index in range(rng.randint(1, 3))]
+        product["quotas"] = [_quota(rng, index, limits, product["charges"]) for index in range(rng.randint(1, 3))]
         product["notification_threshold"] = rng.choice((None, "0", "0.5", "0.333333", "1"))
         product["provider_notification_addresses"] = rng.choice(([], ["a@x.example"], ["a@x.example", "b@x.example"]))
     if rng.random() < 0.3:
@@ -143,13 +143,15 @@ def _product(rng: Random, number: int, rules: list[dict[str, Any]], limits: Limi
     return product
 
 
-def _quota(rng: Random, number: int, may_block: bool) -> dict[str, Any]:
-    """Of a small limit, so that it is reached; one that blocks meters what can be cut."""
-    blocks = may_block and rng.random() < 0.5
+def _quota(rng: Random, number: int, limits: Limits, charges: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of a small limit, so that it is reached; one that blocks meters what can be cut. Half meter what charges do."""
+    charged = rng.choice(charges)["meter"] if rng.random() < 0.5 else None
+    can_be_cut = charged is None or charged["aggregation"] in ("count", "sum")
+    blocks = limits.blocking and can_be_cut and rng.random() < 0.5
     aggregation = rng.choice(("count", "sum", "sum") if blocks else METERS)
     quota: dict[str, Any] = {
         "name": f"quota{number}",
-        "meter": _meter(rng, aggregation),
+        "meter": charged or _meter(rng, aggregation),
         "limit": rng.choice(("0", "0.5", "1", "2", "3", "10", "99.999999", "100")),
         "on_exceed": "block" if blocks else "overage",
         "notify_at": rng.sample(("0", "0.1", "0.5", "0.333333", "1", "2"), rng.randint(0, 3)),
