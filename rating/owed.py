@@ -134,7 +134,9 @@ def _fees(seller: Seller, due: Due, invoiced: pl.DataFrame) -> pl.DataFrame:
     rest = _less(target, before)
     fee = int(LineKind.RECURRING_FEE)
     own = rest.with_columns(
-        kind=pl.when(pl.col("was_invoiced")).then(pl.lit(int(LineKind.PRORATION), pl.Int64)).otherwise(pl.lit(fee, pl.Int64)),
+        kind=pl.when(pl.col("was_invoiced"))
+        .then(pl.lit(int(LineKind.PRORATION), pl.Int64))
+        .otherwise(pl.lit(fee, pl.Int64)),
         adjusts=pl.when(pl.col("was_invoiced")).then(pl.lit(fee, pl.Int64)),
         on=pl.col("number"),
         refund_id=pl.lit(None, pl.String),

@@ -66,9 +66,7 @@ def read(reader: CommitReader, sequence: int) -> dict[str, list[int]]:
         table: [offset for frame in reader.rows(commit, table, ("offset",)) for offset in frame["offset"]]
         for table in RATED
     }
-    assert {table: len(offsets) for table, offsets in found.items()} == {
-        table: commit.counts[table] for table in RATED
-    }
+    assert {table: len(offsets) for table, offsets in found.items()} == {table: commit.counts[table] for table in RATED}
     return found
 
 
