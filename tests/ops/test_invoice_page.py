@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from matplotlib.image import imread
 from pypdf import PdfReader
 
 from ops.invoices.page import invoice_page
@@ -112,10 +112,9 @@ def test_nothing_is_run_or_fetched(seen):
 
 @pytest.mark.parametrize("width", [375, 1200])
 def test_the_picture_shows_a_page(seen, width):
-    picture = Image.open(io.BytesIO(seen[0][width].picture)).convert("L")
-    dark = sum(picture.histogram()[:100])
-    assert picture.width == width
-    assert 0.005 < dark / (picture.width * picture.height) < 0.3
+    picture = imread(io.BytesIO(seen[0][width].picture))
+    assert picture.shape[1] == width
+    assert 0.005 < (picture[:, :, :3].max(axis=2) < 0.4).mean() < 0.3
 
 
 def test_on_paper_the_columns_are_named_on_every_page_and_the_total_is_there(seen):
@@ -123,8 +122,9 @@ def test_on_paper_the_columns_are_named_on_every_page_and_the_total_is_there(see
     with_lines = [text for text in pages if "1,234.50" in text]
     assert len(with_lines) > 2
     assert all("Description" in text and "Unit price" in text for text in with_lines)
-    assert "12,345,678,901,234,567,890.12 USD" in pages[-1]
-    assert "Within 30 days" in pages[-1]
+    [last] = [text for text in pages if "12,345,678,901,234,567,890.12 USD" in text]
+    assert "Refund r-1" in last
+    assert "Within 30 days" in " ".join(pages)
     assert f"{len(pages)} / {len(pages)}" in pages[-1]
     assert (round(seen[1].pages[0].mediabox.width), round(seen[1].pages[0].mediabox.height)) == (595, 842)
 
