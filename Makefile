@@ -36,5 +36,5 @@ soak: setup ## Run the long form of the fault tests: kills, storms, full disks (
 kafka: setup ## Run a Kafka broker on loopback until Ctrl-C (ARGS="--port 9092 --folder data")
 	@$(PY) -m ops.kafka.broker $(ARGS)
 
-clean: ## Remove .venv, caches, the fetched broker and what the demo and benchmark wrote
-	rm -rf .venv .kafka .bench demo-ledger .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+clean: ## Remove .venv, caches, the fetched broker and browser and what the demo and benchmark wrote
+	rm -rf .venv .kafka .browser .bench demo-ledger .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

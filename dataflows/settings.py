@@ -120,6 +120,9 @@ class Settings(BaseModel):
     logo_url: WebAddress | None = Field(
         None, description="address that the names of organizations' logos are joined to"
     )
+    seller: str | None = Field(
+        None, max_length=2_000, description="who issues invoices: name, address and tax number, on lines of their own"
+    )
     metrics_host: str = Field("127.0.0.1", min_length=1, description="address that metrics and health listen at")
     metrics_port: int = Field(9464, ge=0, le=65_535, description="port of metrics and health; 0: none")
     deliveries: Path | None = Field(

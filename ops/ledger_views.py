@@ -13,11 +13,13 @@ from pathlib import Path
 import duckdb
 
 from dataflows.errors import RatemillError
+from dataflows.ledger.invoice_states import invoice_states_sql
 from dataflows.ledger.published import published_files_sql
 from schemas.ledger import TABLES
 
 DATABASE = "ratemill.duckdb"
 VIEWS = Path(__file__).with_name("views")
+_STATES = "invoice_states"
 
 
 class NotWritableError(RatemillError):
@@ -25,8 +27,8 @@ class NotWritableError(RatemillError):
 
 
 def view_names() -> tuple[str, ...]:
-    """The tables, then the views over them."""
-    return (*TABLES, *(path.stem for path in _view_files()))
+    """The tables, what was stated of invoices, then the views over them."""
+    return (*TABLES, _STATES, *(path.stem for path in _view_files()))
 
 
 @contextlib.contextmanager
@@ -80,7 +82,8 @@ def check_is_ledger(ledger: Path) -> None:
 
 def _statements(root: Path) -> list[str]:
     tables = [f"CREATE VIEW {table} AS {published_files_sql(root, table)}" for table in TABLES]
-    return tables + [path.read_text(encoding="utf-8") for path in _view_files()]
+    states = f"CREATE VIEW {_STATES} AS {invoice_states_sql(root)}"
+    return [*tables, states, *(path.read_text(encoding="utf-8") for path in _view_files())]
 
 
 def _view_files() -> list[Path]:

@@ -10,7 +10,7 @@ shown with all its digits and no trailing zeros, and is a string in JSON, so tha
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -87,11 +87,11 @@ def print_json(value: Any) -> None:
     sys.stdout.write(orjson.dumps(plain(value), option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
-def print_table(columns: Sequence[str], rows: Rows, title: str | None = None) -> None:
-    """A table of rows; columns of numbers stand at the right."""
+def print_table(columns: Sequence[str], rows: Rows, title: str | None = None, right: Collection[str] = ()) -> None:
+    """A table of rows; columns of numbers, and those named in `right`, stand at the right."""
     table = Table(title=title, title_justify="left", title_style="bold")
     for index, name in enumerate(columns):
-        numeric = any(_is_number(row[index]) for row in rows)
+        numeric = name in right or any(_is_number(row[index]) for row in rows)
         table.add_column(name, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
     for row in rows:
         table.add_row(*(Text(text_of(value)) for value in row))

@@ -131,16 +131,43 @@ def _tier(number: int, price: PaidPrice) -> Tier | None:
     return tiers[number - 1] if 1 <= number <= len(tiers) else None
 
 
-def _tier_place(number: int, included: Decimal, price: PaidPrice) -> str:
-    """A tier and its range of usage, the included usage counted in."""
+def tier_bounds(charge: ExpandedCharge, number: int) -> tuple[str, str | None] | None:
+    """Above which usage a tier of the charge begins and where it ends, the included usage counted in.
+
+    None where there is no such tier; a last tier ends nowhere.
+    """
+    included, price = _unwrap(charge)
+    return _bounds(number, included, price)
+
+
+def package_size(charge: ExpandedCharge, number: int) -> Decimal | None:
+    """How many units a package of this tier holds; None where units are priced one by one."""
+    _, price = _unwrap(charge)
+    if isinstance(price, PackagePrice):
+        return price.package_size
+    tier = _tier(number, price)
+    return None if tier is None else tier.package_size
+
+
+def _bounds(number: int, included: Decimal, price: PaidPrice) -> tuple[str, str | None] | None:
     tier, below = _tier(number, price), _tier(number - 1, price)
     if tier is None:
-        return f"tier {number}"
+        return None
     lower = below.up_to if below is not None and below.up_to is not None else Decimal(0)
-    lower_text = _sum_text(included, lower)
-    if tier.up_to is None:
-        return f"tier {number} (above {lower_text})"
-    return f"tier {number} (above {lower_text}, up to and including {_sum_text(included, tier.up_to)})"
+    return _sum_text(included, lower), None if tier.up_to is None else _sum_text(included, tier.up_to)
+
+
+def _tier_place(number: int, included: Decimal, price: PaidPrice) -> str:
+    """A tier and its range of usage, the included usage counted in."""
+    bounds = _bounds(number, included, price)
+    if bounds is None:
+        return f"tier {number}"
+    lower, upper = bounds
+    return (
+        f"tier {number} (above {lower})"
+        if upper is None
+        else f"tier {number} (above {lower}, up to and including {upper})"
+    )
 
 
 def _sum_text(left: Decimal, right: Decimal) -> str:

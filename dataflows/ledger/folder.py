@@ -59,6 +59,11 @@ class LedgerFolder:
         """Which topic feeds the ledger; there is none where files do."""
         return self.root / "topic.json"
 
+    @property
+    def invoice_states(self) -> Path:
+        """What was stated of invoices."""
+        return self.root / "invoice_states"
+
     def writers(self) -> range:
         """The numbers of the rating flow's writers."""
         return range(self.shape.writers)
@@ -118,6 +123,9 @@ def _make_places(folder: LedgerFolder) -> None:
     for writer in folder.all_writers():
         if not folder.manifest(writer).exists():
             replace_file(folder.manifest(writer), b"[]")
+    folder.invoice_states.mkdir(exist_ok=True)
+    # DuckDB refuses a pattern that no file fits.
+    (folder.invoice_states / "none.ndjson").touch()
     for name, schema in TABLES.items():
         folder.table(name).mkdir(exist_ok=True)
         # Gives readers the types of a table without rows. Sorts last: DuckDB guesses a table's size by its first file.

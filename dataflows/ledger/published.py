@@ -39,12 +39,17 @@ def published_files_sql(root: Path, table: str) -> str:
     assert table in TABLES, table
     place = str(root.resolve() / table) + "/"
     return _STATEMENT.format(
-        pattern=_quoted(_literal(place) + "*.parquet"),
+        pattern=quoted_pattern(root.resolve() / table, "*.parquet"),
         folder=_quoted(place),
-        manifests=_quoted(_literal(str(root.resolve() / "manifest")) + "/*.json"),
+        manifests=quoted_pattern(root.resolve() / "manifest", "*.json"),
         columns=_COLUMNS,
         table=_quoted(table),
     )
+
+
+def quoted_pattern(folder: Path, names: str) -> str:
+    """The files of a folder as a literal for DuckDB; only in `names` a pattern's characters mean a pattern."""
+    return _quoted(f"{_literal(str(folder))}/{names}")
 
 
 def _quoted(text: str) -> str:

@@ -47,7 +47,12 @@ def amount(value: Decimal | int | None, currency: str | None = None) -> str:
     """Money with at least the currency's minor units, and the currency behind it; nothing for null."""
     if value is None:
         return ""
-    return f"{_plain(value, MINOR_UNITS.get(currency or '', 0))} {currency or ''}".rstrip()
+    return f"{money(value, currency)} {currency or ''}".rstrip()
+
+
+def money(value: Decimal | int, currency: str | None) -> str:
+    """An amount's digits alone, at least the currency's minor units, where a heading says the currency."""
+    return _plain(value, MINOR_UNITS.get(currency or "", 0))
 
 
 def moment(value: datetime | None) -> str:
