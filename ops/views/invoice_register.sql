@@ -8,8 +8,9 @@ WITH successors AS (
     GROUP BY voids
 ),
 stated AS (
-    SELECT invoices.invoice_id, 'issued' AS state
+    SELECT invoices.invoice_id, coalesce(invoice_states.state, 'issued') AS state
     FROM invoices
+    LEFT JOIN invoice_states ON invoice_states.invoice_id = invoices.invoice_id
 )
 SELECT
     invoices.invoice_id,
