@@ -25,6 +25,7 @@ class Origin(StrEnum):
     KAFKA = "Kafka"
     RELAY = "relay"
     NOTIFICATIONS = "notifications"
+    SYNTHETIC = "synthetic"
 
 
 @dataclass(frozen=True, slots=True)

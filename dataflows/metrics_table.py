@@ -194,6 +194,13 @@ RELAY_MESSAGES = Metric(
     "Messages of the transactions that this run has ended, by topic without its prefix.",
     ("topic",),
 )
+SYNTHETIC_TRANSACTIONS = Metric(
+    "ratemill_synthetic_transactions_total",
+    Kind.COUNTER,
+    Origin.SYNTHETIC,
+    "transactions",
+    "Simulated transactions that this run has sent, those included that had been sent before it started.",
+)
 
 METRICS = (
     READY,
@@ -221,4 +228,5 @@ METRICS = (
     RELAY_BEHIND,
     RELAY_MESSAGES,
     *DELIVERY_METRICS,
+    SYNTHETIC_TRANSACTIONS,
 )

@@ -16,12 +16,13 @@ from dataflows.relay import RelayProgress, run_relay
 from dataflows.relay_start import RelayStart
 from dataflows.settings import Settings
 from dataflows.supervisor import Supervisor
-from dataflows.synthetic import SyntheticPlan, run_synthetic
-from ops.arguments import LedgerOption, needed, settings_with
+from dataflows.synthetic import SyntheticPlan
+from ops.arguments import CatalogOption, LedgerOption, needed, settings_with
 from ops.delivering import deliver
 from ops.ledger_views import write_views
 from ops.output import remark, say
 from ops.reinjector import Reinjector
+from ops.simulating import simulate, simulate_into
 
 EXAMPLES = """
 Examples:
@@ -32,7 +33,9 @@ Examples:
 
     ratemill run relay --ledger ledger --metrics-port 9465
 
-    ratemill run synthetic
+    ratemill run synthetic --metrics-port 9467
+
+    ratemill run synthetic --into events.ndjson --catalog catalog
 
     RATEMILL_SYNTHETIC_RATE=600 RATEMILL_SYNTHETIC_SHAPE=bursts ratemill run synthetic --workers 2
 
@@ -50,12 +53,12 @@ class Flow(StrEnum):
 
 
 # Which options a flow has, besides those of all flows.
-_OF_ALL = {"flow"}
+_OF_ALL = {"flow", "metrics_port"}
 _OPTIONS = {
-    Flow.RATING: {"ledger", "processes", "workers", "accept_loss", "metrics_port"},
-    Flow.RELAY: {"ledger", "start", "until_caught_up", "metrics_port"},
-    Flow.SYNTHETIC: {"workers", "until_caught_up", "catch_up"},
-    Flow.NOTIFICATIONS: {"deliveries", "accept_loss", "metrics_port"},
+    Flow.RATING: {"ledger", "processes", "workers", "accept_loss"},
+    Flow.RELAY: {"ledger", "start", "until_caught_up"},
+    Flow.SYNTHETIC: {"workers", "until_caught_up", "catch_up", "into", "catalog"},
+    Flow.NOTIFICATIONS: {"deliveries", "accept_loss"},
 }
 
 ProcessesOption = Annotated[
@@ -65,12 +68,29 @@ MetricsPortOption = Annotated[
     int | None,
     typer.Option(min=0, max=65_535, help="Port of metrics and health, one for each flow of a machine; 0: none."),
 ]
+WorkersOption = Annotated[int | None, typer.Option(min=1, max=64, help="Worker threads of one process.")]
+AcceptLossOption = Annotated[
+    bool,
+    typer.Option(
+        "--accept-loss", help="rating, notifications: go on at the first record there is where others were deleted."
+    ),
+]
+StartOption = Annotated[
+    RelayStart | None, typer.Option("--from", help="relay: where to begin, should Kafka know no position.")
+]
+UntilCaughtUpOption = Annotated[
+    bool, typer.Option("--until-caught-up", help="relay, synthetic: end when all that is due has been sent.")
+]
 DeliveriesOption = Annotated[
     Path | None,
     typer.Option("--deliveries", "--state", help="notifications: its folder; else RATEMILL_DELIVERIES.", metavar="DIR"),
 ]
 CatchUpOption = Annotated[
     int, typer.Option(min=0, help="synthetic: send hours, too, that ended so long ago at most.", metavar="MINUTES")
+]
+IntoOption = Annotated[
+    Path | None,
+    typer.Option("--into", help="synthetic: write whole hours into this file, without Kafka.", metavar="FILE"),
 ]
 
 
@@ -79,19 +99,14 @@ def run(
     flow: Annotated[Flow, typer.Argument(help="Which flow.", metavar="rating|relay|synthetic|notifications")],
     ledger: LedgerOption = None,
     processes: ProcessesOption = None,
-    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Worker threads of one process.")] = None,
+    workers: WorkersOption = None,
     metrics_port: MetricsPortOption = None,
-    accept_loss: Annotated[
-        bool,
-        typer.Option("--accept-loss", help="Not relay: go on at the first record there is where others were deleted."),
-    ] = False,
-    start: Annotated[
-        RelayStart | None, typer.Option("--from", help="relay: where to begin, should Kafka know no position.")
-    ] = None,
-    until_caught_up: Annotated[
-        bool, typer.Option("--until-caught-up", help="relay, synthetic: end when all that is due has been sent.")
-    ] = False,
+    accept_loss: AcceptLossOption = False,
+    start: StartOption = None,
+    until_caught_up: UntilCaughtUpOption = False,
     catch_up: CatchUpOption = 0,
+    into: IntoOption = None,
+    catalog: CatalogOption = None,
     deliveries: DeliveriesOption = None,
 ) -> None:
     """Run a flow until Ctrl-C or SIGTERM.
@@ -104,13 +119,21 @@ def run(
     _refuse_others(flow, context)
     stopping = stop_on_signals()
     settings = settings_with(
-        ledger=ledger, processes=processes, workers=workers, metrics_port=metrics_port, deliveries=deliveries
+        catalog=catalog,
+        ledger=ledger,
+        processes=processes,
+        workers=workers,
+        metrics_port=metrics_port,
+        deliveries=deliveries,
     )
     if flow is Flow.NOTIFICATIONS:
         deliver(settings, needed(settings.deliveries, "deliveries"), accept_loss, stopping)
         return
     if flow is Flow.SYNTHETIC:
-        _simulate(SyntheticPlan(settings, stopping, catch_up, until_caught_up, remark))
+        if into is not None:
+            simulate_into(into, needed(settings.catalog, "catalog"), settings)
+        else:
+            simulate(SyntheticPlan(settings, stopping, catch_up, until_caught_up, remark))
         return
     folder = _ledger_of(flow, settings)
     if flow is Flow.RATING:
@@ -147,15 +170,6 @@ def _refuse_others(flow: Flow, context: typer.Context) -> None:
     for option in context.command.params:
         if context.params.get(option.name or "") and option.name not in _OF_ALL | _OPTIONS[flow]:
             raise typer.BadParameter(f"is no option of `ratemill run {flow}`", param_hint=f"'{option.opts[0]}'")
-
-
-def _simulate(plan: SyntheticPlan) -> None:
-    check_reachable(plan.settings)
-    if sys.stderr.isatty():
-        topic = topic_name(plan.settings, "metering.events")
-        remark(f"Sending simulated transactions of test subscriptions to {topic}. Ctrl-C ends it.")
-    progress = run_synthetic(plan)
-    say(f"{progress.sent.total():,} simulated transactions sent.")
 
 
 def _relay(
