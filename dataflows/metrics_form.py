@@ -25,6 +25,8 @@ class Origin(StrEnum):
     KAFKA = "Kafka"
     RELAY = "relay"
     NOTIFICATIONS = "notifications"
+    SYNTHETIC = "synthetic"
+    SETTLEMENT = "settlement"
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,6 +194,41 @@ RELAY_MESSAGES = Metric(
     "Messages of the transactions that this run has ended, by topic without its prefix.",
     ("topic",),
 )
+SETTLEMENT_PERIODS = Metric(
+    "ratemill_settlement_periods_total",
+    Kind.COUNTER,
+    Origin.SETTLEMENT,
+    "periods",
+    "Settlement periods that this run has closed, or found waiting.",
+)
+SETTLEMENT_INVOICES = Metric(
+    "ratemill_settlement_invoices_total",
+    Kind.COUNTER,
+    Origin.SETTLEMENT,
+    "invoices",
+    "Invoices that this run has issued.",
+)
+SETTLEMENT_WAITS = Metric(
+    "ratemill_settlement_waiting_subscriptions",
+    Kind.GAUGE,
+    Origin.SETTLEMENT,
+    "subscriptions",
+    "Subscriptions that are not settled until a person looks.",
+)
+SETTLEMENT_REACHED = Metric(
+    "ratemill_settlement_reached_timestamp_seconds",
+    Kind.GAUGE,
+    Origin.SETTLEMENT,
+    "seconds since 1970",
+    "The moment up to which the ledger's input was complete when this flow last looked.",
+)
+SYNTHETIC_TRANSACTIONS = Metric(
+    "ratemill_synthetic_transactions_total",
+    Kind.COUNTER,
+    Origin.SYNTHETIC,
+    "transactions",
+    "Simulated transactions that this run has sent, those included that had been sent before it started.",
+)
 
 METRICS = (
     READY,
@@ -221,4 +256,9 @@ METRICS = (
     RELAY_BEHIND,
     RELAY_MESSAGES,
     *DELIVERY_METRICS,
+    SETTLEMENT_PERIODS,
+    SETTLEMENT_INVOICES,
+    SETTLEMENT_WAITS,
+    SETTLEMENT_REACHED,
+    SYNTHETIC_TRANSACTIONS,
 )

@@ -20,7 +20,7 @@ from bytewax.dataflow import Dataflow
 from dataflows.catalog_history import CatalogHistory
 from dataflows.catalog_versions import CatalogVersions
 from dataflows.connectors.catalog_follower import CatalogFollower
-from dataflows.connectors.due_transactions import DueTransactions, TestHours
+from dataflows.connectors.due_transactions import DueTransactions, RunningHours
 from dataflows.connectors.event_sink import EventSink, SendingProgress
 from dataflows.connectors.kafka_client import describe_topic, plain_kafka_errors, topic_name
 from dataflows.failures import sentence_within
@@ -48,7 +48,7 @@ class SyntheticPlan:
     progress: SendingProgress = field(default_factory=SendingProgress)
 
 
-def build_flow(plan: SyntheticPlan, hours: TestHours) -> Dataflow:
+def build_flow(plan: SyntheticPlan, hours: RunningHours) -> Dataflow:
     """The flow, ready to run."""
     flow = Dataflow("synthetic")
     due = op.input("due", flow, DueTransactions(hours, plan.stopping, plan.until_caught_up))
@@ -69,7 +69,7 @@ def run_synthetic(plan: SyntheticPlan) -> SendingProgress:
         try:
             follower.wait_for_first(settings.start_seconds)
             pace = Pace(settings.synthetic_rate, settings.synthetic_shape, settings.synthetic_seed)
-            hours = TestHours(versions, follower.failure, pace, plan.catch_up_minutes * _MICROSECONDS_PER_MINUTE)
+            hours = RunningHours(versions, follower.failure, pace, plan.catch_up_minutes * _MICROSECONDS_PER_MINUTE)
             with plain_kafka_errors(f"sending to the topic {topic}"):
                 _run(build_flow(plan, hours), settings.workers)
         finally:

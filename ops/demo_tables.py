@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,7 @@ from dataflows.settlement.closing import SettlementProgress
 from ops.ledger_views import DATABASE, open_ledger
 from ops.output import print_table, say, text_of
 from ops.query import ask
-from ops.test_hour import Compared
-from schemas.currencies import MINOR_UNITS
+from ops.synthetic_hour import Compared, amount_text
 
 _OWED = """
     SELECT subscription_id AS subscription, product_id || '@' || product_version AS product,
@@ -41,7 +39,12 @@ def show_ordinary(ledger: Path) -> None:
 def show_hour(hour: Hour, ledger: Path, catalog: Path) -> None:
     """Tables for a person."""
     rows = [
-        (row["number"], _span(row["period_start"], row["period_end"]), row["lines"], _money(row["total"], row))
+        (
+            row["number"],
+            _span(row["period_start"], row["period_end"]),
+            row["lines"],
+            amount_text(row["total"], row["currency"]),
+        )
         for row in hour.invoices
     ]
     say()
@@ -72,24 +75,13 @@ def _show_ways_on(hour: Hour, ledger: Path, catalog: Path) -> None:
 
 
 def _beforehand(one: Compared) -> str:
-    invoiced = _amount(one.invoiced, one.currency)
+    invoiced = amount_text(one.invoiced, one.currency)
     if one.known is None:
         return f"cannot be known beforehand; invoiced: {invoiced}"
-    told = f"known beforehand: {_amount(one.known, one.currency)}; invoiced: {invoiced}"
+    told = f"known beforehand: {amount_text(one.known, one.currency)}; invoiced: {invoiced}"
     if one.differs:
         return f"{told}, or {text_of(one.exact)} with all digits: the two differ"
     return told if one.known == one.invoiced else f"{told}, each line rounded by itself"
-
-
-def _money(total: Decimal, row: dict[str, Any]) -> str:
-    return _amount(total, row["currency"])
-
-
-def _amount(value: Decimal, currency: str) -> str:
-    """With the minor units of its currency, and more digits where it has them."""
-    whole, _, fraction = text_of(value).partition(".")
-    digits = fraction.ljust(MINOR_UNITS[currency], "0")
-    return f"{whole}.{digits} {currency}" if digits else f"{whole} {currency}"
 
 
 def _span(start: datetime, end: datetime) -> str:

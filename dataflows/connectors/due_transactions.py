@@ -30,11 +30,8 @@ _AHEAD = 2 * _BETWEEN_CHOICES
 _Key = tuple[str, int]
 
 
-class TestHours:
+class RunningHours:
     """The hours of the catalog in effect, for all workers of a process."""
-
-    # Its name begins as those of tests do.
-    __test__ = False
 
     def __init__(
         self, versions: CatalogVersions, failure: Callable[[], RatemillError | None], pace: Pace, catch_up: int
@@ -66,7 +63,7 @@ class TestHours:
 class DueTransactions(DynamicSource[Outgoing]):
     """Transactions as messages, in the order of their time, until `stopping` is set, or all that is due was given."""
 
-    hours: TestHours
+    hours: RunningHours
     stopping: Event
     until_caught_up: bool = False
 

@@ -4,7 +4,6 @@ Owns the producer of one worker. Does not own what is sent. The rule: what does 
 starts it again sends it again.
 """
 
-from collections import Counter
 from dataclasses import dataclass, field
 
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
@@ -27,9 +26,14 @@ Outgoing = tuple[str, bytes]
 
 @dataclass(slots=True)
 class SendingProgress:
-    """How many messages were sent, by worker."""
+    """How many messages were sent, by worker; a worker is there from its start."""
 
-    sent: Counter[int] = field(default_factory=Counter)
+    sent: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """Those of all workers."""
+        return sum(self.sent.copy().values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class EventSinkPartition(StatelessSinkPartition[Outgoing]):
     def __init__(self, sink: EventSink, worker: int) -> None:
         self._sink, self._worker = sink, worker
         self._failures: list[KafkaError] = []
+        sink.progress.sent.setdefault(worker, 0)
         usual = {name: value for name, value in _USUAL.items() if name not in sink.settings.kafka}
         own = {**usual, **_OWN, "on_delivery": self._take_note}
         self._producer = Producer(client_settings(sink.settings, own))

@@ -23,7 +23,7 @@ from ops.output import print_json, remark
 from ops.progress import CountingProgress
 from ops.rating_run import rate_files
 from ops.settling import settle_ledger
-from ops.test_hour import compare, invoices_of, notifications_by_kind, write_hour
+from ops.synthetic_hour import compare, invoices_of, notifications_by_kind, write_hour
 from ops.traffic import Traffic, generate
 from rating.catalog import compile_catalog
 from rating.synthetic import Pace, Shape, Simulation, simulations

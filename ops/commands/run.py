@@ -12,17 +12,19 @@ import typer
 from dataflows.connectors.kafka_client import check_reachable, topic_name
 from dataflows.ledger.folder import LedgerFolder, existing_folder, open_folder
 from dataflows.metrics_flows import serving_rating, serving_relay
+from dataflows.metrics_settlement import serving_settlement
 from dataflows.relay import RelayProgress, run_relay
 from dataflows.relay_start import RelayStart
 from dataflows.settings import Settings
-from dataflows.settlement.flow import run_settlement
+from dataflows.settlement.flow import SettlementFlowProgress, run_settlement
 from dataflows.supervisor import Supervisor
-from dataflows.synthetic import SyntheticPlan, run_synthetic
-from ops.arguments import LedgerOption, needed, settings_with
+from dataflows.synthetic import SyntheticPlan
+from ops.arguments import CatalogOption, LedgerOption, needed, settings_with
 from ops.delivering import deliver
 from ops.ledger_views import write_views
 from ops.output import remark, say
 from ops.reinjector import Reinjector
+from ops.simulating import simulate, simulate_into
 
 EXAMPLES = """
 Examples:
@@ -33,9 +35,11 @@ Examples:
 
     ratemill run relay --ledger ledger --metrics-port 9465
 
-    ratemill run settlement --ledger ledger
+    ratemill run settlement --ledger ledger --metrics-port 9468
 
-    ratemill run synthetic
+    ratemill run synthetic --metrics-port 9467
+
+    ratemill run synthetic --into events.ndjson --catalog catalog
 
     RATEMILL_SYNTHETIC_RATE=600 RATEMILL_SYNTHETIC_SHAPE=bursts ratemill run synthetic --workers 2
 
@@ -54,13 +58,13 @@ class Flow(StrEnum):
 
 
 # Which options a flow has, besides those of all flows.
-_OF_ALL = {"flow"}
+_OF_ALL = {"flow", "metrics_port"}
 _OPTIONS = {
-    Flow.RATING: {"ledger", "processes", "workers", "accept_loss", "metrics_port"},
-    Flow.RELAY: {"ledger", "start", "until_caught_up", "metrics_port"},
+    Flow.RATING: {"ledger", "processes", "workers", "accept_loss"},
+    Flow.RELAY: {"ledger", "start", "until_caught_up"},
     Flow.SETTLEMENT: {"ledger", "workers"},
-    Flow.SYNTHETIC: {"workers", "until_caught_up", "catch_up"},
-    Flow.NOTIFICATIONS: {"deliveries", "accept_loss", "metrics_port"},
+    Flow.SYNTHETIC: {"workers", "until_caught_up", "catch_up", "into", "catalog"},
+    Flow.NOTIFICATIONS: {"deliveries", "accept_loss"},
 }
 
 ProcessesOption = Annotated[
@@ -70,12 +74,29 @@ MetricsPortOption = Annotated[
     int | None,
     typer.Option(min=0, max=65_535, help="Port of metrics and health, one for each flow of a machine; 0: none."),
 ]
+WorkersOption = Annotated[int | None, typer.Option(min=1, max=64, help="Worker threads of one process.")]
+AcceptLossOption = Annotated[
+    bool,
+    typer.Option(
+        "--accept-loss", help="rating, notifications: go on at the first record there is where others were deleted."
+    ),
+]
+StartOption = Annotated[
+    RelayStart | None, typer.Option("--from", help="relay: where to begin, should Kafka know no position.")
+]
+UntilCaughtUpOption = Annotated[
+    bool, typer.Option("--until-caught-up", help="relay, synthetic: end when all that is due has been sent.")
+]
 DeliveriesOption = Annotated[
     Path | None,
     typer.Option("--deliveries", "--state", help="notifications: its folder; else RATEMILL_DELIVERIES.", metavar="DIR"),
 ]
 CatchUpOption = Annotated[
     int, typer.Option(min=0, help="synthetic: send hours, too, that ended so long ago at most.", metavar="MINUTES")
+]
+IntoOption = Annotated[
+    Path | None,
+    typer.Option("--into", help="synthetic: write whole hours into this file, without Kafka.", metavar="FILE"),
 ]
 
 
@@ -86,19 +107,14 @@ def run(
     ],
     ledger: LedgerOption = None,
     processes: ProcessesOption = None,
-    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Worker threads of one process.")] = None,
+    workers: WorkersOption = None,
     metrics_port: MetricsPortOption = None,
-    accept_loss: Annotated[
-        bool,
-        typer.Option("--accept-loss", help="Not relay: go on at the first record there is where others were deleted."),
-    ] = False,
-    start: Annotated[
-        RelayStart | None, typer.Option("--from", help="relay: where to begin, should Kafka know no position.")
-    ] = None,
-    until_caught_up: Annotated[
-        bool, typer.Option("--until-caught-up", help="relay, synthetic: end when all that is due has been sent.")
-    ] = False,
+    accept_loss: AcceptLossOption = False,
+    start: StartOption = None,
+    until_caught_up: UntilCaughtUpOption = False,
     catch_up: CatchUpOption = 0,
+    into: IntoOption = None,
+    catalog: CatalogOption = None,
     deliveries: DeliveriesOption = None,
 ) -> None:
     """Run a flow until Ctrl-C or SIGTERM.
@@ -112,7 +128,12 @@ def run(
     _refuse_others(flow, context)
     stopping = stop_on_signals()
     settings = settings_with(
-        ledger=ledger, processes=processes, workers=workers, metrics_port=metrics_port, deliveries=deliveries
+        catalog=catalog,
+        ledger=ledger,
+        processes=processes,
+        workers=workers,
+        metrics_port=metrics_port,
+        deliveries=deliveries,
     )
     if flow is Flow.NOTIFICATIONS:
         deliver(settings, needed(settings.deliveries, "deliveries"), accept_loss, stopping)
@@ -121,7 +142,10 @@ def run(
         _settle(settings, stopping)
         return
     if flow is Flow.SYNTHETIC:
-        _simulate(SyntheticPlan(settings, stopping, catch_up, until_caught_up, remark))
+        if into is not None:
+            simulate_into(into, needed(settings.catalog, "catalog"), settings)
+        else:
+            simulate(SyntheticPlan(settings, stopping, catch_up, until_caught_up, remark))
         return
     folder = _ledger_of(flow, settings)
     if flow is Flow.RATING:
@@ -160,15 +184,6 @@ def _refuse_others(flow: Flow, context: typer.Context) -> None:
             raise typer.BadParameter(f"is no option of `ratemill run {flow}`", param_hint=f"'{option.opts[0]}'")
 
 
-def _simulate(plan: SyntheticPlan) -> None:
-    check_reachable(plan.settings)
-    if sys.stderr.isatty():
-        topic = topic_name(plan.settings, "metering.events")
-        remark(f"Sending simulated transactions of test subscriptions to {topic}. Ctrl-C ends it.")
-    progress = run_synthetic(plan)
-    say(f"{progress.sent.total():,} simulated transactions sent.")
-
-
 def _relay(
     settings: Settings, folder: LedgerFolder, until_caught_up: bool, start: RelayStart | None, stopping: Event
 ) -> None:
@@ -182,7 +197,9 @@ def _settle(settings: Settings, stopping: Event) -> None:
     folder = existing_folder(needed(settings.ledger, "ledger"))
     if sys.stderr.isatty():
         remark(f"Settling the ledger {folder.root} as its input is complete. Ctrl-C ends it.")
-    done = run_settlement(settings, folder, stopping, remark=remark)
+    done = SettlementFlowProgress()
+    with serving_settlement(settings, done):
+        run_settlement(settings, folder, stopping, progress=done, remark=remark)
     say(f"{done.periods:,} settlement periods closed, {done.invoices:,} invoices.")
 
 

@@ -10,14 +10,27 @@ from confluent_kafka import Consumer, TopicPartition
 from dataflows.connectors.catalog_folder import load_catalog
 from dataflows.connectors.kafka_client import client_settings, topic_name
 from dataflows.ledger.published import read_table
+from dataflows.moments import datetime_of
 from dataflows.settings import Settings
+from dataflows.settlement.reading import look
 from dataflows.synthetic import SyntheticPlan, run_synthetic
+from ops.settling import settle_ledger
 from ops.topics import check_topics
 from rating.catalog import compile_catalog
-from rating.synthetic import PERIODS, Pace, simulations, transactions
-from rating.synthetic_totals import totals
+from rating.synthetic import PERIODS, Pace, Shape, simulations, transactions
+from rating.synthetic_totals import hour_total, totals
 from schemas.decimals import AMOUNT_SCALE, scaled
-from tests.kafka.flows import make_topics, running, settings_for, start_flow, stop, wait_until_received
+from tests.kafka.flows import (
+    ANY_PARTITION,
+    make_topics,
+    running,
+    send,
+    settings_for,
+    start_flow,
+    stop,
+    wait_for,
+    wait_until_received,
+)
 
 CATALOG = """
 subscribers: [{email: joe@acme.example}]
@@ -98,7 +111,7 @@ def test_an_hour_that_is_over_arrives_whole_and_is_rated_to_what_was_known(setti
     made = expected(folder, settings)
     wanted = [event for each in made for event in events_of(each)]
     found = sent(settings)
-    assert progress.sent.total() == len(wanted) == len(found)
+    assert progress.total == len(wanted) == len(found)
     assert sorted(event["id"] for _, _, event in found) == sorted(event["id"] for event in wanted)
     assert all(event["synthetic"] is True and key == event["subscription"] for key, _, event in found)
     assert all(headers == {"content-type": b"application/cloudevents+json"} for _, headers, _ in found)
@@ -124,6 +137,45 @@ def test_an_hour_that_is_over_arrives_whole_and_is_rated_to_what_was_known(setti
                 + timedelta(microseconds=each.start + (total.period - 1) * 300_000_000),
             )
             assert scaled(own["amount"].sum(), AMOUNT_SCALE, 20) == total.amount, total
+
+
+def test_the_hour_of_both_modes_becomes_invoices(settings, tmp_path):
+    folder = write_catalog(tmp_path / "catalog", datetime.now(UTC) - timedelta(hours=1, minutes=1))
+    make_topics(settings, folder)
+    progress = run_synthetic(SyntheticPlan(settings, catch_up_minutes=5, until_caught_up=True))
+    catalog = load_catalog(folder)
+    every = simulations(catalog, compile_catalog(catalog), Pace(RATE, Shape.BURSTS), ("5min", "5min_synthetic"))
+    made = [each for each in every if each.subscription.id != "sub-old"]
+    (real,) = (each for each in made if each.subscription.id == "sub-real")
+    # Real usage of a test mode: the same events, without the mark.
+    events = [{name: said for name, said in event.items() if name != "synthetic"} for event in events_of(real)]
+    sent = send(settings, [(ANY_PARTITION, b"sub-real", json.dumps(event).encode()) for event in events])
+    ledger = tmp_path / "ledger"
+    with running(settings, ledger) as flow:
+        wait_until_received(ledger, sent + progress.total, flow)
+        wait_for(lambda: is_complete(ledger, max(each.end for each in made)), flow)
+        settle_ledger(ledger, settings, as_of=datetime_of(made[0].end))
+    assert read_table(ledger, "settled_periods").filter(outcome="waiting").is_empty()
+    invoices = read_table(ledger, "invoices")
+    lines = read_table(ledger, "invoice_lines")
+    for each in made:
+        name = each.subscription.id
+        own = invoices.filter(subscription_id=name)
+        assert own["period"].sort().to_list() == [*range(1, PERIODS + 1)]
+        assert own["synthetic"].unique().to_list() == [name != "sub-real"]
+        exact = lines.filter(subscription_id=name)["exact_amount"].sum()
+        assert scaled(exact, AMOUNT_SCALE, 20) == hour_total(each, totals(each))
+    kinds = read_table(ledger, "notifications").group_by("kind", "subscription_id").len()
+    assert sorted(kinds.filter(kind="test_mode_ended").select("subscription_id", "len").rows()) == [
+        ("sub-old", 1), ("sub-one", 1), ("sub-real", 1), ("sub-two", 1)
+    ]  # fmt: skip
+
+
+def is_complete(ledger, moment):
+    """Whether no event up to a moment (microseconds UTC) can come any more, as far as the ledger has published."""
+    with look(ledger) as reader:
+        progress = reader.completeness(2).progress
+    return progress is not None and progress >= moment
 
 
 def test_the_command_sends_what_is_due_and_goes_on_until_it_is_stopped(settings, tmp_path):

@@ -169,6 +169,7 @@ def test_what_the_relay_serves(settings, folder):
             ("rated.line-items",): 7,
             ("notifications",): 0,
             ("quota.verdicts",): 0,
+            ("invoices",): 0,
             ("metering.rejected",): 0,
         }
         progress.positions = [2, 0]

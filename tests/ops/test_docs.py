@@ -64,6 +64,16 @@ def test_the_session_of_quotas(tmp_path):
     assert re.search(r"rate +│ allowed +│ window_end", out), out
 
 
+def test_the_session_of_test_modes(tmp_path):
+    out = session(ROOT / "docs/test-modes.md", tmp_path)
+    known = re.search(r"acme +│ tryout@1.0.0 +│ +\d+ +│ (\S+) USD", out)
+    assert known, out
+    assert re.search(rf"│ +12 +│ +{re.escape(known[1].rstrip('0').rstrip('.'))} +│", out), out
+    assert re.search(r"invoice_issued +│ +12\b", out), out
+    assert re.search(r"test_mode_ended +│ +1\b", out), out
+    assert re.search(r"tier_threshold +│ +12\b", out), out
+
+
 @pytest.mark.parametrize("sql", [*blocks(LEDGER, "sql"), *blocks(QUOTAS, "sql")])
 def test_every_query_of_the_ledger_and_quota_pages_runs(ledger, sql):
     with open_ledger(ledger) as connection:

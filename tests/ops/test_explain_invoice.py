@@ -76,11 +76,11 @@ SAYS = {
         "It sums 12 line items of 12 events: a quantity of 12, each at unit price 0.1, exactly 1.2 USD.",
         "The first of the line items are 1-2-0, 1-3-0, 1-4-0, 1-5-0, 1-6-0, 1-7-0, 1-8-0, 1-9-0, 1-10-0, 1-11-0; all",
     ],
-    "sub-api-2/4": [
+    "sub-api-2/5": [
         "sum to 10 + 0.68 + 1 + 0.5 = 12.18 USD; the line lifts them up to the bound: 30 - 12.18 = 17.82.",
         "Invoiced for that before: 18.32 on invoice sub-api-1. The difference stands here: 17.82 - 18.32 = -0.5 USD.",
     ],
-    "sub-api-2/5": [
+    "sub-api-2/4": [
         "It sums 3 line items of 3 events: a quantity of 23, at unit prices from 0.05 to 0.06, exactly 1.18 USD.",
         "Invoiced for that before: 0.68 on invoice sub-api-1. The difference stands here: 1.18 - 0.68 = 0.5 USD.",
     ],

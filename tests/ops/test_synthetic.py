@@ -67,3 +67,31 @@ def test_invoices_are_what_was_known_before(tmp_path, name, shape):
                 place = (simulation.subscription.id, total.period, total.charge)
                 assert invoiced[place] == total.amount, (place, total)
     assert known > PERIODS * 5
+
+
+def test_a_test_mode_has_twelve_invoices_whatever_is_used_and_then_rests(tmp_path):
+    catalog = load_catalog(ROOT / "ops/catalogs/demo")
+    tryouts = tuple(one for one in catalog.subscriptions if one.id.endswith("-tryout"))
+    catalog = catalog.model_copy(update={"subscriptions": tryouts, "credentials": ()})
+    (fir,) = simulations(catalog, compile_catalog(catalog), Pace(rate=10))
+    ledger = tmp_path / "ledger"
+    ledger.mkdir()
+    # One period has usage; one event comes too late to be of the hour.
+    events = [one.event for one in transactions(fir, 3)]
+    after = {**events[0], "id": "after", "time": "2026-11-07T08:30:00Z"}
+    (tmp_path / "events.ndjson").write_bytes(b"\n".join(map(orjson.dumps, [*events, after])))
+    rate_files(catalog, ledger, [tmp_path / "events.ndjson"], ledger, Settings(), "")
+    for minutes, total in [(17, 3), (60, 12), (60, 12), (60 * 24 * 30, 12)]:
+        settle_ledger(ledger, Settings(), catalog, START + timedelta(minutes=minutes))
+        invoices = query(ledger, "SELECT subscription_id, period FROM invoices WHERE period > 0 ORDER BY ALL")
+        for name in ("birch-tryout", "fir-tryout"):
+            assert [row["period"] for row in invoices if row["subscription_id"] == name] == [*range(1, total + 1)]
+    ended = query(
+        ledger, "SELECT subscription_id, details FROM notifications WHERE kind = 'test_mode_ended' ORDER BY 1"
+    )
+    assert [row["subscription_id"] for row in ended] == ["birch-tryout", "fir-tryout"]
+    assert all(orjson.loads(row["details"])["periods"] == PERIODS for row in ended)
+    (late,) = query(ledger, "SELECT verdict, reason FROM events WHERE event_id = 'after'")
+    assert late == {"verdict": "blocked", "reason": "not_active"}
+    usage = query(ledger, "SELECT DISTINCT period FROM invoice_lines WHERE line_kind = 'usage'")
+    assert [row["period"] for row in usage] == [4]

@@ -13,9 +13,11 @@ from typing import Any
 import orjson
 
 from ops.ledger_views import open_ledger
+from ops.output import text_of
 from ops.query import ask
 from rating.synthetic import Simulation, transactions
 from rating.synthetic_totals import hour_total, totals
+from schemas.currencies import MINOR_UNITS
 from schemas.decimals import AMOUNT_SCALE, format_scaled
 
 _INVOICED = """
@@ -66,6 +68,22 @@ def write_hour(made: Sequence[Simulation], file: Path) -> dict[str, int]:
     return counts
 
 
+def decimal_of(units: int) -> Decimal:
+    """Units of 10^-18 as the amount that they are."""
+    return Decimal(format_scaled(units, AMOUNT_SCALE))
+
+
+def amount_text(value: Decimal, currency: str) -> str:
+    """With the minor units of its currency, and more digits where it has them.
+
+    >>> amount_text(Decimal("12.5"), "USD"), amount_text(Decimal("500"), "JPY")
+    ('12.50 USD', '500 JPY')
+    """
+    whole, _, fraction = text_of(value).partition(".")
+    digits = fraction.ljust(MINOR_UNITS[currency], "0")
+    return f"{whole}.{digits} {currency}" if digits else f"{whole} {currency}"
+
+
 def compare(made: Sequence[Simulation], counts: dict[str, int], ledger: Path) -> list[Compared]:
     """Each hour as it was known, and as it was invoiced."""
     rows = {row["subscription_id"]: row for row in _ask(made, ledger, _INVOICED)}
@@ -80,7 +98,7 @@ def compare(made: Sequence[Simulation], counts: dict[str, int], ledger: Path) ->
                 each.product.reference,
                 str(each.product.settlement_period),
                 counts[name],
-                None if known is None else Decimal(format_scaled(known, AMOUNT_SCALE)),
+                None if known is None else decimal_of(known),
                 row["exact_amount"],
                 row["amount"],
                 each.product.currency,
