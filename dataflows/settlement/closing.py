@@ -108,7 +108,7 @@ class Closer:
         certificate = now.facts.certificate(catalog.digest)
         owners = self._ids.select("subscription_id", writer=pl.Series(self._writer_of))
         with invoice_writers(self._folder, writers, self._keeping, owners) as out:
-            for part in _parts(now.due):
+            for part in parts_of(now.due):
                 book = now.reader.book(self._named(part), now.settled, whole)
                 out.append(self._news(settle(self._tariff, part, book, certificate), said))
                 self.progress.done += len(part.subscription)
@@ -148,7 +148,7 @@ def keeping_of(settings: Settings) -> Housekeeping:
     return Housekeeping(settings.merge_files, settings.merged_rows, settings.replaced_files_seconds)
 
 
-def _parts(due: Due) -> Iterator[Due]:
+def parts_of(due: Due) -> Iterator[Due]:
     """The periods in parts of bounded size; those of one subscription stay together."""
     starts: Index = np.flatnonzero(np.diff(due.subscription, prepend=-1))
     first = 0

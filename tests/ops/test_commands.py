@@ -7,7 +7,7 @@ import pytest
 
 from tests.ops.ratemill import ROOT, event, here, inside, query, rated_world, ratemill, succeed, write_world
 
-COMMANDS = tuple("demo check rate sql explain backfill reinject topics produce notifications settings".split())
+COMMANDS = tuple("demo check rate sql explain verify backfill reinject topics produce notifications settings".split())
 
 
 @pytest.mark.parametrize("command", COMMANDS)
