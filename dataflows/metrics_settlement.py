@@ -28,7 +28,7 @@ def serving_settlement(settings: Settings, progress: SettlementFlowProgress) -> 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SettlementFacts(Collector):
-    """What this run has settled. It is ready once the ledger is complete up to a moment and nothing is to be retried."""
+    """What this run has settled. Ready is: the ledger is complete up to a moment, and nothing is to be tried again."""
 
     progress: SettlementFlowProgress
 

@@ -36,7 +36,7 @@ from dataflows.steps.first_sights import FirstSights
 from dataflows.steps.give_way import GiveWay, to_workers
 from rating.engine import Admitted, GroupState, Rated, RatingSettings, Share, rate
 
-_LATENESS_OF_TOPICS = 24 * 3_600_000_000
+LATENESS_OF_TOPICS = 24 * 3_600_000_000
 # The duplicate index forgets by the hour, and every key group that is told something must be kept anew.
 _BETWEEN_NEWS = 3_600_000_000
 
@@ -68,7 +68,7 @@ class RatingPlan:
         """The settings that the core takes; a topic always has a lateness (semantics 6), files only if one is set."""
         lateness = self.settings.lateness_us
         if lateness is None and isinstance(self.inputs, TopicInput):
-            lateness = _LATENESS_OF_TOPICS
+            lateness = LATENESS_OF_TOPICS
         return RatingSettings(self.settings.key_groups, lateness, self.settings.skew_us)
 
 

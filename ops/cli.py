@@ -19,8 +19,8 @@ from schemas.problems import CatalogErrors
 DONE, PROBLEMS, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 COMMANDS = tuple(
-    "demo check rate settle invoice run sql explain backfill reinject topics publish produce notifications"
-    " settings".split()
+    "demo check rate settle invoice run sql explain verify"
+    " backfill reinject topics publish produce notifications settings".split()
 )
 
 # Options that take every word up to the next option: `--events a.ndjson b.ndjson`.

@@ -19,6 +19,8 @@ from schemas.ledger import COMMITS, COUNTED
 from schemas.verdicts import VERDICT_LABELS
 
 _WRAP = 1 << 128
+# The sum of each frame wraps here, so that of all frames must, or it would depend on how rows were cut into frames.
+_WRAP_OF_CONTENT = 1 << 64
 _SUMS = ("offset", "content", "quantity", "amount", "notification", "remaining", "total", "line_amount", "period")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -77,7 +79,7 @@ class Tally:
                     self.verdicts.update(counts)
                     content = rows["content_digest"].fill_null(0).to_numpy().sum(dtype=np.uint64)
                     self._sum("offset", int(rows["offset"].sum()))
-                    self._sum("content", int(content))
+                    self._sum("content", int(content), _WRAP_OF_CONTENT)
                 case "line_items":
                     self._sum("quantity", _units(rows["quantity"]))
                     self._sum("amount", _units(rows["amount"]))
@@ -93,8 +95,8 @@ class Tally:
                     self._sum("period", int(rows["period"].sum()))
         return counts
 
-    def _sum(self, name: str, value: int) -> None:
-        self.sums[name] = (self.sums[name] + value) % _WRAP
+    def _sum(self, name: str, value: int, wrap: int = _WRAP) -> None:
+        self.sums[name] = (self.sums[name] + value) % wrap
 
 
 def _units(decimals: pl.Series) -> int:

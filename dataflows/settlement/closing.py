@@ -110,9 +110,9 @@ class Closer:
         certificate = now.facts.certificate(catalog.digest)
         owners = self._ids.select("subscription_id", writer=pl.Series(self._writer_of))
         with invoice_writers(self._folder, writers, self._keeping, owners) as out:
-            for read in _parts(now.due, _PERIODS_READ_AT_ONCE):
+            for read in parts_of(now.due, _PERIODS_READ_AT_ONCE):
                 book = now.reader.book(self._named(read), now.settled, whole)
-                for part in _parts(read, _PERIODS_SETTLED_AT_ONCE):
+                for part in parts_of(read, _PERIODS_SETTLED_AT_ONCE):
                     made = settle(self._tariff, part, book.of(np.unique(part.subscription)), certificate)
                     out.append(self._news(made, said))
                     self.progress.done += len(part.subscription)
@@ -152,7 +152,7 @@ def keeping_of(settings: Settings) -> Housekeeping:
     return Housekeeping(settings.merge_files, settings.merged_rows, settings.replaced_files_seconds)
 
 
-def _parts(due: Due, height: int) -> Iterator[Due]:
+def parts_of(due: Due, height: int = _PERIODS_SETTLED_AT_ONCE) -> Iterator[Due]:
     """The periods in parts of about so many; those of one subscription stay together."""
     starts: Index = np.flatnonzero(np.diff(due.subscription, prepend=-1))
     first = 0

@@ -5,7 +5,7 @@ here, so that no more of them than their sums is ever held in memory.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,17 +127,16 @@ class Completeness:
 
 
 class LedgerReader:
-    """One consistent look at a ledger; close it to let the look go."""
+    """One consistent look at a ledger, whose tables are given by statements; close it to let the look go."""
 
-    def __init__(self, root: Path, threads: int) -> None:
-        # What does not fit goes to the ledger's own disk, and is gone with the connection.
-        spill = str(root / "pending" / "queries")
+    def __init__(self, tables: Mapping[str, str], threads: int, spill: Path) -> None:
+        # What does not fit goes to this folder, and is gone with the connection.
         self._connection = duckdb.connect(
-            config={"memory_limit": _MEMORY, "threads": str(threads), "temp_directory": spill}
+            config={"memory_limit": _MEMORY, "threads": str(threads), "temp_directory": str(spill)}
         )
         self._connection.execute("SET TimeZone = 'UTC'")
-        for table in TABLES:
-            self._connection.execute(f"CREATE VIEW {table} AS {published_files_sql(root, table)}")
+        for table, statement in tables.items():
+            self._connection.execute(f"CREATE VIEW {table} AS {statement}")
         self._connection.execute(_STANDING)
         self._connection.execute("BEGIN TRANSACTION")
 
@@ -219,4 +218,5 @@ class WholeLedger:
 
 def look(root: Path, threads: int = 1) -> "closing[LedgerReader]":
     """A reader that is closed at the end of the block."""
-    return closing(LedgerReader(root, threads))
+    tables = {table: published_files_sql(root, table) for table in TABLES}
+    return closing(LedgerReader(tables, threads, root / "pending" / "queries"))

@@ -127,31 +127,21 @@ def run(
     """
     _refuse_others(flow, context)
     stopping = stop_on_signals()
-    settings = settings_with(
-        catalog=catalog,
-        ledger=ledger,
-        processes=processes,
-        workers=workers,
-        metrics_port=metrics_port,
-        deliveries=deliveries,
-    )
-    if flow is Flow.NOTIFICATIONS:
-        deliver(settings, needed(settings.deliveries, "deliveries"), accept_loss, stopping)
-        return
-    if flow is Flow.SETTLEMENT:
-        _settle(settings, stopping)
-        return
-    if flow is Flow.SYNTHETIC:
-        if into is not None:
+    stated = {"catalog": catalog, "ledger": ledger, "processes": processes, "workers": workers}
+    settings = settings_with(**stated, metrics_port=metrics_port, deliveries=deliveries)
+    match flow:
+        case Flow.NOTIFICATIONS:
+            deliver(settings, needed(settings.deliveries, "deliveries"), accept_loss, stopping)
+        case Flow.SETTLEMENT:
+            _settle(settings, stopping)
+        case Flow.SYNTHETIC if into is not None:
             simulate_into(into, needed(settings.catalog, "catalog"), settings)
-        else:
+        case Flow.SYNTHETIC:
             simulate(SyntheticPlan(settings, stopping, catch_up, until_caught_up, remark))
-        return
-    folder = _ledger_of(flow, settings)
-    if flow is Flow.RATING:
-        _rate(settings, folder, accept_loss, stopping)
-    else:
-        _relay(settings, folder, until_caught_up, start, stopping)
+        case Flow.RATING:
+            _rate(settings, _ledger_of(flow, settings), accept_loss, stopping)
+        case Flow.RELAY:
+            _relay(settings, _ledger_of(flow, settings), until_caught_up, start, stopping)
 
 
 def _ledger_of(flow: Flow, settings: Settings) -> LedgerFolder:

@@ -151,6 +151,7 @@ def revised():
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("invoices", pa.Table.from_pylist([invoice("a", 0), invoice("b", 1, "a")], INVOICES))
         connection.register("invoice_lines", pa.Table.from_pylist(lines, INVOICE_LINES))
+        connection.execute("CREATE TABLE invoice_states (invoice_id VARCHAR, state VARCHAR)")
         for view in INVOICE_VIEWS:
             connection.execute((VIEWS / f"{view}.sql").read_text())
         yield connection
