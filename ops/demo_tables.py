@@ -36,7 +36,7 @@ def show_ordinary(ledger: Path) -> None:
     print_table(owed.columns, owed.rows, "Usage of ordinary subscriptions, in all periods that it fell into")
 
 
-def show_hour(hour: Hour, ledger: Path, catalog: Path) -> None:
+def show_hour(hour: Hour, ledger: Path, catalog: Path, page: Path) -> None:
     """Tables for a person."""
     rows = [
         (
@@ -57,6 +57,7 @@ def show_hour(hour: Hour, ledger: Path, catalog: Path) -> None:
     for one in hour.compared:
         say(f"{one.subscription} ({one.product}, {one.test_mode}): {one.transactions:,} simulated transactions.")
         say(f"    The hour's total {_beforehand(one)}")
+    say(f"The last invoice as a page, for a browser: {page}")
     say(f"Generated, rated and settled in {hour.seconds:.1f} s. Go on with:")
     _show_ways_on(hour, ledger, catalog)
 

@@ -18,7 +18,9 @@ from dataflows.settlement.closing import SettlementProgress
 from ops.arguments import JsonOption, settings_with
 from ops.commands.rate import show_summary, summary_record
 from ops.demo_tables import Hour, show_hour, show_ordinary
-from ops.ledger_views import write_views
+from ops.invoices.page import write_page
+from ops.invoices.records import find_invoice
+from ops.ledger_views import open_ledger, write_views
 from ops.output import print_json, remark
 from ops.progress import CountingProgress
 from ops.rating_run import rate_files
@@ -78,14 +80,24 @@ def run(
         settled,
         time.monotonic() - began,
     )
+    page = _page_of_last(hour, ledger, settings)
     if json:
         print_json(_record(summary, hour))
     else:
         show_ordinary(ledger)
         show_summary(summary, ledger)
-        show_hour(hour, ledger, CATALOG)
+        show_hour(hour, ledger, CATALOG, page)
     if settled.waiting or any(one.differs for one in hour.compared):
         raise typer.Exit(_DIFFERS)
+
+
+def _page_of_last(hour: Hour, ledger: Path, settings: Settings) -> Path:
+    """The last invoice of the hour as a page."""
+    page = ledger / "invoice.html"
+    with open_ledger(ledger) as connection:
+        invoice = find_invoice(connection, ledger, hour.invoices[-1]["invoice_id"])
+    write_page(page, invoice, ledger, settings)
+    return page
 
 
 def _rate_and_settle(

@@ -6,15 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from dataflows.catalog_history import CatalogHistory
 from dataflows.errors import RatemillError
 from dataflows.ledger.folder import existing_folder
 from dataflows.ledger.invoice_states import state_paid
 from dataflows.templating.filters import money, quantity
 from ops.arguments import JsonOption, LedgerOption, needed, settings_with
-from ops.invoices.page import invoice_page
+from ops.invoices.page import write_page
 from ops.invoices.records import Invoice, find_invoice
-from ops.invoices.wording import Names
 from ops.ledger_views import open_ledger
 from ops.output import print_json, print_table, remark, say, text_of
 from schemas.fields import read_decimal
@@ -59,8 +57,7 @@ def run(
         remark(_pay(place, invoice, note))
         invoice = _found(place, invoice.head["invoice_id"])
     if html is not None:
-        page = invoice_page(invoice, _names(place, invoice), settings.seller, settings.logo_url)
-        html.write_text(page, encoding="utf-8")
+        write_page(html, invoice, place, settings)
         remark(f"Wrote {html}")
     if json:
         print_json(_record(invoice))
@@ -82,11 +79,6 @@ def _pay(ledger: Path, invoice: Invoice, note: str | None) -> str:
     if is_new:
         return f"Invoice {number} is paid."
     return f"Invoice {number} was stated to be paid at {text_of(said.stated_at)} already; nothing was changed."
-
-
-def _names(ledger: Path, invoice: Invoice) -> Names:
-    history, digest = CatalogHistory(ledger), invoice.head["catalog_digest"]
-    return Names(history.catalog(digest) if history.keeps(digest) else None, invoice.head)
 
 
 def _record(invoice: Invoice) -> dict[str, Any]:

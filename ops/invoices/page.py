@@ -10,6 +10,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from dataflows.catalog_history import CatalogHistory
+from dataflows.settings import Settings
 from dataflows.templating import filters
 from dataflows.templating.language import UNPRINTABLE
 from dataflows.templating.values import logo_address
@@ -25,6 +27,13 @@ FOLDER = Path(__file__).with_name("pages")
 def invoice_page(invoice: Invoice, names: Names, seller: str | None, logo_url: str | None) -> str:
     """The page; `seller` is who issues invoices, line by line, `logo_url` what names of logos are joined to."""
     return _template().render(_values(invoice, names, seller, logo_url))
+
+
+def write_page(file: Path, invoice: Invoice, ledger: Path, settings: Settings) -> None:
+    """Write the page to a file, with the names of the catalog that the invoice was made with, if that is kept."""
+    history, digest = CatalogHistory(ledger), invoice.head["catalog_digest"]
+    names = Names(history.catalog(digest) if history.keeps(digest) else None, invoice.head)
+    file.write_text(invoice_page(invoice, names, settings.seller, settings.logo_url), encoding="utf-8")
 
 
 @cache
