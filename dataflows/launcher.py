@@ -14,6 +14,7 @@ from bytewax._bytewax import cluster_main
 from dataflows.connectors.files import register_inputs
 from dataflows.connectors.topic import TopicInput
 from dataflows.failures import quiet_engine
+from dataflows.housekeeping import housekeeping
 from dataflows.ledger.folder import LedgerFolder, locked, open_folder
 from dataflows.ledger.manifest import wait_until_visible
 from dataflows.ledger.published import commits_since
@@ -21,7 +22,7 @@ from dataflows.ledger.writer import merge_all
 from dataflows.plans import plan_of_files
 from dataflows.preparation import prepare
 from dataflows.processes import run_processes
-from dataflows.rating import RatingPlan, build_flow, housekeeping
+from dataflows.rating import RatingPlan, build_flow
 from dataflows.recovery import used_by_engine
 from dataflows.settings import Settings
 from rating.catalog import CompiledCatalog

@@ -24,10 +24,10 @@ from dataflows.connectors.kafka_source import KafkaSource
 from dataflows.connectors.ledger import LedgerSink, RatingProgress
 from dataflows.connectors.topic import TopicInput, resting_consumers
 from dataflows.failures import noted
+from dataflows.housekeeping import housekeeping
 from dataflows.items import EpochEnds, Finished, Idle, Reached
 from dataflows.kept_epochs import KeptEpochs
 from dataflows.key_groups import key_group_names
-from dataflows.ledger.compaction import Housekeeping
 from dataflows.ledger.folder import LedgerFolder
 from dataflows.metrics import Stage, Step, count_snapshot, timed
 from dataflows.preparation import FLOW, LEDGER_STEP, RATE_STEP, READ_STEP, files_to_read
@@ -208,8 +208,3 @@ def _sink(plan: RatingPlan) -> LedgerSink:
         plan.threads,
         plan.epochs,
     )
-
-
-def housekeeping(settings: Settings) -> Housekeeping:
-    """When these settings have files merged."""
-    return Housekeeping(settings.merge_files, settings.merged_rows, settings.replaced_files_seconds)

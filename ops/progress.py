@@ -5,7 +5,9 @@ In a pipe nothing is shown: a log of moving numbers helps nobody.
 
 import sys
 import time
+from abc import ABC, abstractmethod
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.live import Live
@@ -18,16 +20,12 @@ _REFRESHES_PER_SECOND = 8
 _SHORTEST = 0.001
 
 
-class LiveProgress:
-    """Shows what it is told last, until the block ends; `update` may be called from another thread."""
+class _Shown(ABC):
+    """A line that is shown until the block ends."""
 
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._began = time.monotonic()
-        self._progress = Progress({}, 0, 0, 0)
-        self._live: Live | None = None
+    _live: Live | None = None
 
-    def __enter__(self) -> "LiveProgress":
+    def __enter__(self) -> Self:
         if sys.stderr.isatty():
             self._live = Live(
                 console=Console(stderr=True), get_renderable=self._line, refresh_per_second=_REFRESHES_PER_SECOND
@@ -40,6 +38,19 @@ class LiveProgress:
     ) -> None:
         if self._live is not None:
             self._live.stop()
+
+    @abstractmethod
+    def _line(self) -> Text:
+        """The line as it is now."""
+
+
+class LiveProgress(_Shown):
+    """Shows what it is told last, until the block ends; `update` may be called from another thread."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._began = time.monotonic()
+        self._progress = Progress({}, 0, 0, 0)
 
     def update(self, progress: Progress) -> None:
         """How far the run has come."""
@@ -55,27 +66,12 @@ class LiveProgress:
         return Text(f"{self._what}  {read}{now.received:,} events  {speed:,} events/s  {counts}")
 
 
-class CountingProgress:
+class CountingProgress(_Shown):
     """Shows how many of how many things are done, until the block ends."""
 
     def __init__(self, what: str, things: str) -> None:
         self._what, self._things = what, things
         self._done = self._all = 0
-        self._live: Live | None = None
-
-    def __enter__(self) -> "CountingProgress":
-        if sys.stderr.isatty():
-            self._live = Live(
-                console=Console(stderr=True), get_renderable=self._line, refresh_per_second=_REFRESHES_PER_SECOND
-            )
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
 
     def update(self, done: int, of: int) -> None:
         """How far it has come."""

@@ -14,10 +14,11 @@ from pathlib import Path
 from dataflows.catalog_history import CatalogHistory
 from dataflows.catalog_versions import CatalogVersions
 from dataflows.errors import RatemillError
+from dataflows.housekeeping import housekeeping
 from dataflows.ledger.folder import LedgerFolder, existing_folder, take_lock
 from dataflows.moments import moment_text, now
 from dataflows.settings import Settings
-from dataflows.settlement.closing import Closer, SettlementProgress, keeping_of, settling_alone
+from dataflows.settlement.closing import Closer, SettlementProgress, settling_alone
 from dataflows.settlement.reading import Completeness, look
 from rating.catalog import compile_catalog
 from rating.due import Moments
@@ -42,7 +43,7 @@ def settle_ledger(
         facts = reader.completeness(folder.shape.writers)
         moment = _moment(folder, facts, as_of)
         tariff = _tariff(folder, facts, catalog, moment)
-        closer = Closer(folder, tariff, keeping_of(settings), on_progress)
+        closer = Closer(folder, tariff, housekeeping(settings), on_progress)
         closer.progress.strangers = reader.strangers(closer.subscriptions)
         closer.close(Moments.both(moment), folder.settlement_writers())
         return closer.progress

@@ -62,23 +62,20 @@ class Waiting(_Labelled):
     """Why a subscription's settlement waits for a person."""
 
     CATALOG_CHANGED = 0
-    UNKNOWN_SUBSCRIPTION = 1
-    UNKNOWN_PRODUCT = 2
-    UNKNOWN_ORGANIZATION = 3
-    OTHER_CURRENCY = 4
-    RATED_TWICE = 5
-    USAGE_DIFFERS = 6
-    UNKNOWN_INVOICE = 7
-    REFUND_TOO_LARGE = 8
+    UNKNOWN_PRODUCT = 1
+    UNKNOWN_ORGANIZATION = 2
+    OTHER_CURRENCY = 3
+    RATED_TWICE = 4
+    USAGE_DIFFERS = 5
+    REFUND_TOO_LARGE = 6
 
 
 class InvoiceState(_Labelled):
-    """What an invoice is: it is drafted and issued in one step, then paid, or voided by a correcting revision."""
+    """What an invoice is: issued as it is made, then paid, or voided by a correcting revision."""
 
-    DRAFT = 0
-    ISSUED = 1
-    PAID = 2
-    VOIDED = 3
+    ISSUED = 0
+    PAID = 1
+    VOIDED = 2
 
 
 INVOICES = pa.schema(

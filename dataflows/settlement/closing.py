@@ -17,7 +17,6 @@ import polars as pl
 from dataflows.errors import RatemillError
 from dataflows.ledger.compaction import Housekeeping
 from dataflows.ledger.folder import LedgerFolder, take_lock
-from dataflows.settings import Settings
 from dataflows.settlement.reading import Completeness, LedgerReader, look
 from dataflows.settlement.writing import invoice_writers
 from rating.book import settled_numbers
@@ -34,7 +33,10 @@ LOCK = "settlement.lock"
 
 @dataclass(slots=True)
 class SettlementProgress:
-    """What a settlement has done: periods that are due and done, invoices, and subscriptions that wait with why."""
+    """What a settlement has done: periods that are due and done, invoices, and subscriptions that wait with why.
+
+    `strangers` are subscriptions that the catalog lacks, `stray_refunds` refunds whose invoice the ledger lacks.
+    """
 
     due: int = 0
     done: int = 0
@@ -42,6 +44,7 @@ class SettlementProgress:
     lines: int = 0
     waiting: list[tuple[str, str, str]] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
+    stray_refunds: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -106,6 +109,8 @@ class Closer:
         catalog = self._tariff.seller.catalog
         refunds = [(one.id, one.invoice) for one in self._tariff.catalog.refunds]
         whole = now.reader.whole(refunds, int(now.due.start.min()))
+        known = set(whole.refunded["invoice_id"])
+        self.progress.stray_refunds = [name for name, invoice in refunds if invoice not in known]
         said = now.reader.waiting()
         certificate = now.facts.certificate(catalog.digest)
         owners = self._ids.select("subscription_id", writer=pl.Series(self._writer_of))
@@ -145,11 +150,6 @@ class _Round:
     facts: Completeness
     due: Due
     settled: pl.DataFrame
-
-
-def keeping_of(settings: Settings) -> Housekeeping:
-    """When the files of a ledger are merged, by the settings."""
-    return Housekeeping(settings.merge_files, settings.merged_rows, settings.replaced_files_seconds)
 
 
 def parts_of(due: Due, height: int = _PERIODS_SETTLED_AT_ONCE) -> Iterator[Due]:

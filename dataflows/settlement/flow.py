@@ -23,10 +23,11 @@ from dataflows.catalog_history import CatalogHistory
 from dataflows.catalog_versions import CatalogVersions
 from dataflows.errors import RatemillError, UnmendableError
 from dataflows.failures import noted, plain_failures
+from dataflows.housekeeping import housekeeping
 from dataflows.ledger.folder import LedgerFolder
 from dataflows.relay import to_standard_error
 from dataflows.settings import Settings
-from dataflows.settlement.closing import Closer, SettlementProgress, keeping_of, settling_alone
+from dataflows.settlement.closing import Closer, SettlementProgress, settling_alone
 from dataflows.settlement.reading import look
 from rating.due import Moments, next_due
 from rating.periods import ENDLESS
@@ -50,6 +51,7 @@ class SettlementFlowProgress:
     invoices: int = 0
     waiting: dict[int, dict[str, str]] = field(default_factory=dict)
     failed: set[int] = field(default_factory=set)
+    stray_refunds: set[str] = field(default_factory=set)
     reached: int | None = None
 
 
@@ -203,7 +205,7 @@ class Settler:
     @noted
     def __call__(self, found: Look) -> int:
         plan = self._plan
-        closer = Closer(plan.folder, plan.tariffs.tariff(found.catalog), keeping_of(plan.settings))
+        closer = Closer(plan.folder, plan.tariffs.tariff(found.catalog), housekeeping(plan.settings))
         try:
             closer.close(found.until, [found.writer])
         except (duckdb.Error, RatemillError) as error:
@@ -225,6 +227,9 @@ class Settler:
             if before.get(name) != why:
                 self._plan.remark(f"subscription {name} is not settled until a person looks: {why}")
         progress.waiting[writer] = waiting
+        for name in set(done.stray_refunds) - progress.stray_refunds:
+            self._plan.remark(f"refund {name} names an invoice that the ledger does not have: it was left out")
+        progress.stray_refunds |= set(done.stray_refunds)
 
 
 class Told(DynamicSink[int]):

@@ -5,6 +5,9 @@ here, so that no more of them than their sums is ever held in memory.
 """
 
 import hashlib
+import os
+import secrets
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -130,9 +133,10 @@ class LedgerReader:
     """One consistent look at a ledger, whose tables are given by statements; close it to let the look go."""
 
     def __init__(self, tables: Mapping[str, str], threads: int, spill: Path) -> None:
-        # What does not fit goes to this folder, and is gone with the connection.
+        # What does not fit goes to a folder of its own: two connections would mix up their files.
+        self._spill = spill / f"queries-{os.getpid()}-{secrets.token_hex(4)}"
         self._connection = duckdb.connect(
-            config={"memory_limit": _MEMORY, "threads": str(threads), "temp_directory": str(spill)}
+            config={"memory_limit": _MEMORY, "threads": str(threads), "temp_directory": str(self._spill)}
         )
         self._connection.execute("SET TimeZone = 'UTC'")
         for table, statement in tables.items():
@@ -143,6 +147,7 @@ class LedgerReader:
     def close(self) -> None:
         """Let go of the look."""
         self._connection.close()
+        shutil.rmtree(self._spill, ignore_errors=True)
 
     def count_of(self, statement: str) -> int:
         """The number of rows that a statement over the tables gives, all of which are made."""
@@ -219,4 +224,4 @@ class WholeLedger:
 def look(root: Path, threads: int = 1) -> "closing[LedgerReader]":
     """A reader that is closed at the end of the block."""
     tables = {table: published_files_sql(root, table) for table in TABLES}
-    return closing(LedgerReader(tables, threads, root / "pending" / "queries"))
+    return closing(LedgerReader(tables, threads, root / "pending"))

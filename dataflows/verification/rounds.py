@@ -94,7 +94,7 @@ def _key(row: CommitRow, seen: Seen) -> tuple[int, int, str, tuple[tuple[int, in
 def look_before(folder: LedgerFolder, settled: Round, commits: Commits, threads: int = 1) -> "closing[LedgerReader]":
     """The ledger as a round saw it."""
     tables = {table: _statement(folder, table, settled.seen, commits) for table in TABLES}
-    return closing(LedgerReader(tables, threads, folder.pending / "queries"))
+    return closing(LedgerReader(tables, threads, folder.pending))
 
 
 def _statement(folder: LedgerFolder, table: str, seen: Seen, commits: Commits) -> str:

@@ -15,10 +15,11 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
+from dataflows.housekeeping import housekeeping
 from dataflows.launcher import run_rating
 from dataflows.ledger.folder import existing_folder
 from dataflows.settings import Settings
-from dataflows.settlement.closing import Closer, keeping_of
+from dataflows.settlement.closing import Closer
 from dataflows.settlement.reading import look
 from ops.bench.scenario import Scenario, bench_catalog, traffic_file
 from ops.bench.worker import measure
@@ -65,7 +66,7 @@ def measure_settlement(ledger: str, subscriptions: int) -> dict[str, Any]:
         folder = existing_folder(copy)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         began = perf_counter()
-        closer = Closer(folder, Tariff.of(written, compiled), keeping_of(Settings()))
+        closer = Closer(folder, Tariff.of(written, compiled), housekeeping(Settings()))
         closer.close(Moments.both(_AS_OF), folder.settlement_writers())
         seconds = perf_counter() - began
     return {

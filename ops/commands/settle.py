@@ -48,7 +48,7 @@ def run(
         print_json(_record(done))
     else:
         _show(done)
-    if done.waiting or done.strangers:
+    if done.waiting or done.strangers or done.stray_refunds:
         raise typer.Exit(_PROBLEMS)
 
 
@@ -71,6 +71,7 @@ def _record(done: SettlementProgress) -> dict[str, Any]:
             for name, reason, detail in done.waiting
         ],
         "unknown_subscriptions": done.strangers,
+        "refunds_of_unknown_invoices": done.stray_refunds,
     }
 
 
@@ -83,3 +84,5 @@ def _show(done: SettlementProgress) -> None:
         print_table(("subscription", "reason", "detail"), done.waiting, title="Not settled, until a person looks")
     for name in done.strangers:
         remark(f"Subscription {name} has line items, and the catalog does not have it: it was not settled.")
+    for name in done.stray_refunds:
+        remark(f"Refund {name} names an invoice that the ledger does not have: it was left out.")

@@ -12,10 +12,11 @@ from confluent_kafka import Producer
 
 from dataflows.catalog_history import CatalogHistory
 from dataflows.connectors.kafka_client import topic_name
+from dataflows.housekeeping import housekeeping
 from dataflows.ledger.folder import existing_folder
 from dataflows.ledger.published import read_table
 from dataflows.settings import Settings
-from dataflows.settlement.closing import Closer, keeping_of
+from dataflows.settlement.closing import Closer
 from dataflows.settlement.flow import Tariffs
 from rating.due import Moments
 from rating.periods import microseconds
@@ -112,7 +113,7 @@ def settled_by_hand(settings: Settings, ledger: Path, moment: datetime) -> pl.Da
     tariffs = Tariffs(CatalogHistory(ledger))
     digest = tariffs.at(microseconds(datetime.now(UTC)))
     folder = existing_folder(ledger)
-    closer = Closer(folder, tariffs.tariff(digest), keeping_of(settings))
+    closer = Closer(folder, tariffs.tariff(digest), housekeeping(settings))
     closer.close(Moments.both(microseconds(moment)), folder.settlement_writers())
     return read_table(ledger, "invoice_lines")
 
