@@ -4,7 +4,7 @@
 and catalog give the same invoices, and once these are in the ledger nothing is owed any more.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,7 +74,7 @@ def settle(tariff: Tariff, due: Due, book: Book, certificate: str) -> Settlement
     waiting = np.array(sorted(waits), np.int64)
     open_due = without(due, waiting)
     clear = periods.filter(~pl.col("subscription").is_in(waiting))
-    lines = owed_lines(seller, open_due, usage, clear, invoiced, _pays_setup(tariff, book))
+    lines = owed_lines(seller, open_due, usage, clear, invoiced, pays_setup(tariff, book.setup_paid_by))
     lines = pl.concat([lines, _refunds(tariff, open_due, book)])
     bills = invoice_rows.bills(tariff.catalog, seller, open_due, lines, numbered.lines, certificate)
     return Settlement(
@@ -95,9 +95,9 @@ def _of_due(due: Due, waits: Iterable[Wait]) -> dict[int, Wait]:
     return found
 
 
-def _pays_setup(tariff: Tariff, book: Book) -> Mask:
+def pays_setup(tariff: Tariff, paid_by: Mapping[tuple[str, str], str]) -> Mask:
     """Which subscriptions pay a setup fee: where it is due once per organization, the first to begin, unless another
-    one has paid it already.
+    one has paid it already, `paid_by` organization and product.
     """
     seller = tariff.seller
     columns = seller.catalog.subscriptions
@@ -114,7 +114,7 @@ def _pays_setup(tariff: Tariff, book: Book) -> Mask:
         own = (int(columns.life[row, 0]), columns.ids[row], row)
         first[key] = min(first.get(key, own), own)
     for key, (_, name, row) in first.items():
-        pays[row] = book.setup_paid_by.get(key, name) == name
+        pays[row] = paid_by.get(key, name) == name
     return pays
 
 

@@ -7,7 +7,9 @@ import pytest
 
 from tests.ops.ratemill import ROOT, event, here, inside, query, rated_world, ratemill, succeed, write_world
 
-COMMANDS = tuple("demo check rate sql explain verify backfill reinject topics produce notifications settings".split())
+COMMANDS = tuple(
+    "demo check rate sql explain verify whatif backfill reinject topics produce notifications settings".split()
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
