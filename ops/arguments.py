@@ -1,11 +1,14 @@
 """What several commands take: a ledger, a catalog, settings; each from its option, else from the settings."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 
 from dataflows.settings import Settings, load_settings
+from schemas.fields import Moment
 
 LedgerOption = Annotated[
     Path | None, typer.Option("--ledger", help="The ledger's folder; else RATEMILL_LEDGER.", metavar="DIR")
@@ -29,3 +32,13 @@ def needed(value: Path | None, option: str) -> Path:
             f"is missing; name it here or set RATEMILL_{option.upper()}", param_hint=f"'--{option}'"
         )
     return value
+
+
+def moment_option(text: str, option: str) -> datetime:
+    """The moment that an option names."""
+    try:
+        return TypeAdapter(Moment).validate_python(text)
+    except ValidationError as error:
+        raise typer.BadParameter(
+            error.errors()[0]["msg"].removeprefix("Value error, "), param_hint=f"'--{option}'"
+        ) from None

@@ -19,7 +19,7 @@ from schemas.problems import CatalogErrors
 DONE, PROBLEMS, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 COMMANDS = tuple(
-    "demo check rate settle invoice run sql explain verify"
+    "demo check rate settle invoice run sql explain verify whatif"
     " backfill reinject topics publish produce notifications settings".split()
 )
 

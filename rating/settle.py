@@ -82,7 +82,7 @@ def settle(tariff: Tariff, due: Due, book: Book, certificate: str) -> Settlement
     waiting = np.array(sorted(waits), np.int64)
     open_due = without(due, waiting)
     clear = periods.filter(~pl.col("subscription").is_in(waiting))
-    lines = owed_lines(seller, open_due, usage, clear, invoiced, _pays_setup(tariff, open_due, book))
+    lines = owed_lines(seller, open_due, usage, clear, invoiced, pays_setup(tariff, open_due, book.setup_paid_by))
     lines = pl.concat([lines, _refunds(tariff, open_due, book)])
     bills = invoice_rows.bills(tariff.catalog, seller, open_due, lines, numbered.lines, certificate)
     return Settlement(
@@ -123,8 +123,11 @@ def _setup_key(seller: Seller, row: int) -> tuple[str, str] | None:
     return None if organization is None else (organization, seller.catalog.products.ids[product])
 
 
-def _pays_setup(tariff: Tariff, due: Due, book: Book) -> Mask:
-    """Which of the subscriptions that open pay a setup fee; where it is due once per organization, one of them does."""
+def pays_setup(tariff: Tariff, due: Due, paid_by: Mapping[tuple[str, str], str]) -> Mask:
+    """Which of the subscriptions that open pay a setup fee; where it is due once per organization, one of them does.
+
+    `paid_by` names the subscription that has paid it already, by organization and product.
+    """
     seller = tariff.seller
     opening = due.subscription[~due.closes]
     pays = np.ones(len(opening), np.bool_)
@@ -132,7 +135,7 @@ def _pays_setup(tariff: Tariff, due: Due, book: Book) -> Mask:
         row = int(opening[place])
         key = _setup_key(seller, row)
         if key is not None:
-            pays[place] = book.setup_paid_by.get(key, tariff.setup_payers[key]) == seller.catalog.subscriptions.ids[row]
+            pays[place] = paid_by.get(key, tariff.setup_payers[key]) == seller.catalog.subscriptions.ids[row]
     return pays
 
 

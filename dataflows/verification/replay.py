@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from dataflows.catalog_versions import CatalogVersions
+from dataflows.catalogs import Catalogs
 from dataflows.connectors.files import FIRST_FILE_PARTITION
 from dataflows.errors import RatemillError
 from dataflows.ledger.commit_rows import Commit, CommitReader
@@ -46,23 +47,18 @@ class Circumstances:
     catalogs: CatalogVersions
     lateness: int | None
 
-    @property
-    def settings(self) -> RatingSettings:
-        """The core's settings; what was late or too far ahead is taken as it is stored."""
-        return RatingSettings(self.folder.shape.key_groups, None, None)
-
 
 class Replay:
-    """One writer of the rating flow, replayed commit by commit; holds the states of its key groups."""
+    """One writer of the rating flow, replayed commit by commit."""
 
     def __init__(
         self, circumstances: Circumstances, writer: int, partitions: frozenset[int], findings: Findings
     ) -> None:
         self._given = circumstances
         self._reader = CommitReader(circumstances.folder, writer)
-        self._partitions = partitions
         self._findings = findings
-        self._groups: dict[int, tuple[GroupState, CompiledCatalog]] = {}
+        groups = circumstances.folder.shape.key_groups
+        self._rater = Rater(circumstances.catalogs, groups, circumstances.lateness, partitions)
         self._versions = circumstances.catalogs.history.versions() if circumstances.folder.topic.exists() else []
 
     def run(self, rows: list[CommitRow]) -> None:
@@ -81,7 +77,7 @@ class Replay:
         """Events of a commit and their lines, some at a time; lines stand in the order of their events."""
         lines = self._reader.rows(commit, "line_items", LINE_ITEMS.names)
         ahead = pl.DataFrame(schema=_LINE_TYPES)
-        for events in _joined(self._reader.rows(commit, "events", EVENTS.names)):
+        for events in joined(self._reader.rows(commit, "events", EVENTS.names)):
             own = [ahead]
             while not own[-1].height or own[-1][-1].join(events, on=_POSITION, how="semi").height:
                 frame = next(lines, None)
@@ -97,12 +93,12 @@ class Replay:
 
     def _compare(self, row: CommitRow, events: pl.DataFrame, lines: pl.DataFrame) -> None:
         place = place_of(row)
-        is_replayed = _replayed()
+        is_replayed = can_be_rated()
         taken = events.filter(~is_replayed)
         self._findings.unchecked[Unchecked.AS_STORED] += taken.height
         open_events = self._placed(row, events.filter(is_replayed), lines)
         order = rating_order(open_events, lines)
-        computed, computed_lines = self._rated(open_events[pl.Series(order.rows.astype(np.uint32))])
+        computed, computed_lines = self._rater.rate(open_events[pl.Series(order.rows.astype(np.uint32))])
         stored = open_events.select(EVENTS.names)
         self._findings.compare(Check.VERDICTS, place, stored, computed, _POSITION)
         if order.unordered:
@@ -142,18 +138,30 @@ class Replay:
             .drop("named")
         )
 
-    def _rated(self, events: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """What the core makes of these events, given in the order of rating."""
+
+class Rater:
+    """Rates stored events once more; holds the states of key groups. `partitions` are all that events may come from."""
+
+    def __init__(self, catalogs: Catalogs, key_groups: int, lateness: int | None, partitions: frozenset[int]) -> None:
+        self._catalogs = catalogs
+        # What was late or too far ahead is taken as it is stored.
+        self._settings = RatingSettings(key_groups, None, None)
+        self._lateness = lateness
+        self._partitions = partitions
+        self._groups: dict[int, tuple[GroupState, CompiledCatalog]] = {}
+
+    def rate(self, events: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Rows of `events` and `line_items` of these events, in the order of rating; `catalog` is each one's digest."""
         found, lines = [pl.DataFrame(schema=_EVENT_TYPES)], [pl.DataFrame(schema=_LINE_TYPES)]
         runs = events.with_columns(run=pl.struct("partition", "catalog").rle_id())
         for run in runs.partition_by("run", maintain_order=True, include_key=False):
-            catalog = self._given.catalogs.compiled(run["catalog"][0])
+            catalog = self._catalogs.compiled(run["catalog"][0])
             batch = _decoded(run.sort("offset"), catalog)
-            _, admitted = admit(LaneState.new(), batch, catalog, self._given.settings)
+            _, admitted = admit(LaneState.new(), batch, catalog, self._settings)
             found.append(admitted.settled)
             rated = []
             for group, share in admitted.shares:
-                state, outcome = rate(self._state(group, catalog), share, catalog, self._given.settings)
+                state, outcome = rate(self._state(group, catalog), share, catalog, self._settings)
                 self._groups[group] = state, catalog
                 rated.append(outcome)
             made = assemble(rated, catalog)
@@ -164,7 +172,7 @@ class Replay:
     def _state(self, group: int, catalog: CompiledCatalog) -> GroupState:
         known = self._groups.get(group)
         if known is None:
-            state = GroupState.new(group, self._given.lateness)
+            state = GroupState.new(group, self._lateness)
             # Until something came of each, nothing is forgotten.
             state.duplicates.expect(self._partitions)
             return state
@@ -172,7 +180,7 @@ class Replay:
         return state if before.digest == catalog.digest else state.under(before, catalog)
 
 
-def _replayed() -> pl.Expr:
+def can_be_rated() -> pl.Expr:
     """Which rows the core can decide again from what is stored of them."""
     by_rating = pl.col("reason").is_in([str(reason) for reason in _REFUSED_BY_RATING])
     rejected = pl.col("verdict") == Verdict.REJECTED.label
@@ -180,7 +188,7 @@ def _replayed() -> pl.Expr:
     return (~late & ~rejected) | (rejected & by_rating & pl.col("data").is_not_null())
 
 
-def _joined(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+def joined(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     """Frames, some of them together."""
     waiting: list[pl.DataFrame] = []
     for frame in frames:

@@ -1,19 +1,16 @@
 """`ratemill settle`: what is due becomes invoices."""
 
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
-from pydantic import TypeAdapter, ValidationError
 
 from dataflows.connectors.catalog_folder import load_catalog
 from dataflows.settlement.closing import SettlementProgress
-from ops.arguments import CatalogOption, JsonOption, LedgerOption, needed, settings_with
+from ops.arguments import CatalogOption, JsonOption, LedgerOption, moment_option, needed, settings_with
 from ops.ledger_views import write_views
 from ops.output import print_json, print_table, remark, say
 from ops.progress import CountingProgress
 from ops.settling import settle_ledger
-from schemas.fields import Moment
 
 EXAMPLES = """
 Examples:
@@ -39,7 +36,7 @@ def run(
     """Close the settlement periods that are over into invoices; the same command again changes nothing."""
     settings = settings_with(catalog=catalog, ledger=ledger)
     place = needed(settings.ledger, "ledger")
-    moment = None if as_of is None else _moment(as_of)
+    moment = None if as_of is None else moment_option(as_of, "as-of")
     given = None if settings.catalog is None else load_catalog(settings.catalog)
     with CountingProgress("Settling", "periods") as live:
         done = settle_ledger(place, settings, given, moment, lambda told: live.update(told.done, told.due))
@@ -50,15 +47,6 @@ def run(
         _show(done)
     if done.waiting or done.strangers or done.stray_refunds:
         raise typer.Exit(_PROBLEMS)
-
-
-def _moment(text: str) -> datetime:
-    try:
-        return TypeAdapter(Moment).validate_python(text)
-    except ValidationError as error:
-        raise typer.BadParameter(
-            error.errors()[0]["msg"].removeprefix("Value error, "), param_hint="'--as-of'"
-        ) from None
 
 
 def _record(done: SettlementProgress) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import pytest
 from tests.ops.ratemill import ROOT, event, here, inside, query, rated_world, ratemill, succeed, write_world
 
 COMMANDS = tuple(
-    "demo check rate settle invoice sql explain verify backfill reinject topics produce notifications settings".split()
+    "demo check rate settle invoice sql explain verify whatif backfill reinject topics produce notifications"
+    " settings".split()
 )
 
 
