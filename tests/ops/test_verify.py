@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from dataflows.ledger.folder import existing_folder
 from dataflows.ledger.published import read_table
 from dataflows.verification.findings import Check, Findings, Unchecked
 from dataflows.verification.order import rating_order
+from dataflows.verification.totals import without_equal_totals
 from dataflows.verification.verifying import verify
-from schemas.ledger import EVENTS, LINE_ITEMS, TABLES
+from schemas.ledger import EVENTS, LINE_ITEMS, TABLES, polars_schema
 from tests.cases.notation import Record
 from tests.ops.ratemill import inside
 from tests.settlement.settling import SETTINGS, Ledger
@@ -281,3 +283,46 @@ def test_the_order_of_a_key_group_is_found_from_its_lines():
     assert not order.unordered
     broken = lines.with_columns(usage_before=pl.col("usage_before") + pl.col("offset"))
     assert rating_order(events, broken).unordered == {1}
+
+
+def test_batches_of_one_partition_that_stand_in_another_order_are_taken_in_that_of_the_log():
+    """Key group 1 has rated offsets 0 and 3; its rows stand with the batches of key group 2, which came first."""
+    stored = ((1, 3), (2, 4), (2, 1), (1, 0))
+    events = pl.DataFrame(
+        [_row(EVENTS, partition=0, offset=offset, key_group=group, verdict="rated") for group, offset in stored]
+    )
+    order = rating_order(events, pl.DataFrame(schema=LINE_ITEMS.names))
+    assert [stored[row] for row in order.rows.tolist()] == [(1, 0), (2, 1), (2, 4), (1, 3)]
+
+
+def test_several_files_rated_side_by_side(tmp_path):
+    ledger = Ledger(tmp_path, catalog(), SETTINGS.model_copy(update={"workers": 2, "writers": 2, "batch_records": 7}))
+    for number in range(4):
+        file = tmp_path / f"more-{number}.ndjson"
+        own = records(seed=20 + number // 2, count=150) + odd_records()
+        file.write_bytes(b"".join(record.raw + b"\n" for record in own))
+        ledger.files.append(file)
+    ledger.rate([])
+    ledger.settle(START + timedelta(days=62))
+    assert found(ledger.root).differences == []
+
+
+def test_lines_of_unknown_order_are_compared_by_their_totals():
+    schema = polars_schema(LINE_ITEMS)
+
+    def line(offset: int, before: int, amount: str) -> dict[str, Any]:
+        numbers = {"usage_before": before, "usage_after": before + 1, "quantity": 1}
+        decimals = {name: Decimal(value) for name, value in numbers.items()}
+        money = {"unit_price": Decimal(amount), "amount": Decimal(amount)}
+        names = {"line_id": f"0-{offset}-0", "line_kind": "usage", "subscription_id": "a", "charge_id": "c"}
+        return _row(LINE_ITEMS, partition=0, offset=offset, **names, **decimals, **money)
+
+    def table(*rows: dict[str, Any]) -> pl.DataFrame:
+        return pl.DataFrame(rows, schema=schema)
+
+    stored, computed = table(line(0, 0, "0.1"), line(1, 1, "0.2")), table(line(0, 1, "0.2"), line(1, 0, "0.1"))
+    left, others, equal = without_equal_totals(stored, computed, pl.Series(["a"]))
+    assert (left.height, others.height, equal) == (0, 0, 2)
+    changed = table(line(0, 0, "0.1"), line(1, 1, "0.3"))
+    assert without_equal_totals(changed, computed, pl.Series(["a"]))[2] == 0
+    assert without_equal_totals(stored, computed, pl.Series(["b"]))[2] == 0
