@@ -1,8 +1,8 @@
 """The order in which key groups rated events, found from rows of the ledger (docs/decisions/0030-verify.md).
 
 Rows of a commit stand in the order of rating, except that shares of one batch stand together: a key group may have
-rated the batches of two partitions in another order than its neighbours. Then the lines tell: each begins at the usage
-at which the one before it ended. The rule: within a partition the order is that of the log, whatever is found.
+rated batches in another order than its neighbours. Of one partition, it has rated them in the order of the log. Of
+several, the lines tell: each begins at the usage at which the one before it ended.
 """
 
 from collections import defaultdict, deque
@@ -31,21 +31,31 @@ class FoundOrder:
 
 
 def rating_order(events: pl.DataFrame, lines: pl.DataFrame) -> FoundOrder:
-    """The order of these events, which have a column `key_group`; they and their lines are consecutive ledger rows."""
-    stored = np.arange(events.height)
-    if events["partition"].n_unique() == 1:
-        return FoundOrder(stored, frozenset())
-    pairs = _pairs(events, lines)
-    suspects = sorted(_broken_chains(pairs) | _early_repeats(events))
-    order, unordered = stored.copy(), set()
-    for group in suspects:
-        rows = events["key_group"].eq(group).arg_true().to_numpy().astype(np.int64)
-        found = _chained(events, rows, pairs.filter(pl.col("key_group") == group))
+    """The order of these events, which have a column `key_group`; they and their lines are all those of a commit."""
+    order = _in_log_order(events)
+    if events["partition"].n_unique() <= 1:
+        return FoundOrder(order, frozenset())
+    ordered = events[pl.Series(order.astype(np.uint32))]
+    pairs = _pairs(ordered, lines)
+    unordered = set()
+    found_order = order.copy()
+    for group in sorted(_broken_chains(pairs) | _early_repeats(ordered)):
+        rows = ordered["key_group"].eq(group).arg_true().to_numpy().astype(np.int64)
+        found = _chained(ordered, rows, pairs.filter(pl.col("key_group") == group))
         if found is None:
             unordered.add(group)
         else:
-            order[rows] = found
-    return FoundOrder(order, frozenset(unordered))
+            found_order[rows] = order[found]
+    return FoundOrder(found_order, frozenset(unordered))
+
+
+def _in_log_order(events: pl.DataFrame) -> Index:
+    """The rows as they are stored, those of a key group and partition among themselves in the order of offsets."""
+    placed = events.select("key_group", "partition", "offset").with_row_index("row")
+    order = np.arange(events.height)
+    own = ["key_group", "partition"]
+    order[placed.sort([*own, "row"])["row"].to_numpy()] = placed.sort([*own, "offset"])["row"].to_numpy()
+    return order
 
 
 def _pairs(events: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:

@@ -6,11 +6,11 @@ Owns that. Does not own what is owed for a record (`rating`). The rule: every ev
 lines name, else by the one that was in effect at its place, after all events that its key group had rated before.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from dataflows.catalog_versions import CatalogVersions
 from dataflows.catalogs import Catalogs
@@ -30,7 +30,6 @@ from rating.resolve import NONE_YET
 from schemas.ledger import EVENTS, LINE_ITEMS, polars_schema
 from schemas.verdicts import Reason, Verdict
 
-_PORTION = 65_536
 _EVENT_TYPES, _LINE_TYPES = polars_schema(EVENTS), polars_schema(LINE_ITEMS)
 _POSITION = ["partition", "offset"]
 _FRONT, _BACK = b'{"specversion":"1.0","id":"0","source":"0","subject":"0","data":', b"}"
@@ -66,30 +65,16 @@ class Replay:
         for number, row in enumerate(rows):
             try:
                 commit = self._reader.commit(row["sequence"])
-                for events, lines in self._portions(commit):
-                    self._compare(row, events, lines)
+                events = self._rows(commit, "events", EVENTS)
+                self._compare(row, events, self._rows(commit, "line_items", LINE_ITEMS))
             except RatemillError as error:
                 self._findings.damage(place_of(row), "", str(error))
                 self._findings.unchecked[Unchecked.DAMAGED] += len(rows) - number
                 return
 
-    def _portions(self, commit: Commit) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-        """Events of a commit and their lines, some at a time; lines stand in the order of their events."""
-        lines = self._reader.rows(commit, "line_items", LINE_ITEMS.names)
-        ahead = pl.DataFrame(schema=_LINE_TYPES)
-        for events in joined(self._reader.rows(commit, "events", EVENTS.names)):
-            own = [ahead]
-            while not own[-1].height or own[-1][-1].join(events, on=_POSITION, how="semi").height:
-                frame = next(lines, None)
-                if frame is None:
-                    break
-                own.append(frame)
-            found = pl.concat(own)
-            yield events, found.join(events, on=_POSITION, how="semi", maintain_order="left")
-            ahead = found.join(events, on=_POSITION, how="anti", maintain_order="left")
-        strays = pl.concat([ahead, *lines])
-        if strays.height:
-            yield pl.DataFrame(schema=_EVENT_TYPES), strays
+    def _rows(self, commit: Commit, table: str, schema: pa.Schema) -> pl.DataFrame:
+        """All rows of a commit: only within a whole one is it certain what was rated before what."""
+        return pl.concat([pl.DataFrame(schema=polars_schema(schema)), *self._reader.rows(commit, table, schema.names)])
 
     def _compare(self, row: CommitRow, events: pl.DataFrame, lines: pl.DataFrame) -> None:
         place = place_of(row)
@@ -162,6 +147,8 @@ class Rater:
             rated = []
             for group, share in admitted.shares:
                 state, outcome = rate(self._state(group, catalog), share, catalog, self._settings)
+                # Every stored row is there once, so none was applied before; parked ones may come out of their order.
+                state.applied.clear()
                 self._groups[group] = state, catalog
                 rated.append(outcome)
             made = assemble(rated, catalog)
@@ -186,18 +173,6 @@ def can_be_rated() -> pl.Expr:
     rejected = pl.col("verdict") == Verdict.REJECTED.label
     late = pl.col("verdict") == Verdict.LATE.label
     return (~late & ~rejected) | (rejected & by_rating & pl.col("data").is_not_null())
-
-
-def joined(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """Frames, some of them together."""
-    waiting: list[pl.DataFrame] = []
-    for frame in frames:
-        waiting.append(frame)
-        if sum(part.height for part in waiting) >= _PORTION:
-            yield pl.concat(waiting)
-            waiting = []
-    if waiting:
-        yield pl.concat(waiting)
 
 
 def _decoded(events: pl.DataFrame, catalog: CompiledCatalog) -> DecodedBatch:

@@ -14,12 +14,13 @@ from dataflows.catalogs import OneCatalog
 from dataflows.ledger.commit_rows import CommitReader
 from dataflows.ledger.folder import LedgerFolder
 from dataflows.moments import datetime_of
-from dataflows.verification.replay import Rater, can_be_rated, joined
+from dataflows.verification.replay import Rater, can_be_rated
 from rating.catalog import CompiledCatalog
 from rating.range_amounts import RANGE_SUMMED
 from schemas.ledger import EVENTS
 
 _SUMS_AT_ONCE = 64
+_EVENTS_AT_ONCE = 65_536
 _OF_LINES = (
     *("event_time", "subscription_id", "product_id", "product_version", "charge_id", "line_kind", "tier"),
     *("period_start", "currency", "credential_id", "synthetic", "quantity", "usage_before", "usage_after"),
@@ -80,7 +81,7 @@ def sum_rated_again(
     """Add the line items that another catalog makes of a ledger's events; `on_progress` is told how many were rated."""
     rater = Rater(OneCatalog(catalog), folder.shape.key_groups, None, frozenset())
     done = 0
-    for events in joined(_frames(folder, "events", EVENTS.names)):
+    for events in _joined(_frames(folder, "events", EVENTS.names)):
         repeats = pl.col("verdict") == "duplicate"
         again = events.filter(can_be_rated() & ~repeats).with_columns(catalog=pl.lit(catalog.digest))
         _, lines = rater.rate(again)
@@ -94,3 +95,15 @@ def _frames(folder: LedgerFolder, table: str, columns: Sequence[str]) -> Iterato
         reader = CommitReader(folder, writer)
         for sequence in range(reader.published):
             yield from reader.rows(reader.commit(sequence), table, columns)
+
+
+def _joined(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Frames, some of them together."""
+    waiting: list[pl.DataFrame] = []
+    for frame in frames:
+        waiting.append(frame)
+        if sum(part.height for part in waiting) >= _EVENTS_AT_ONCE:
+            yield pl.concat(waiting)
+            waiting = []
+    if waiting:
+        yield pl.concat(waiting)

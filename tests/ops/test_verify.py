@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -16,9 +15,8 @@ from dataflows.ledger import manifest
 from dataflows.ledger.folder import existing_folder
 from dataflows.ledger.published import read_table
 from dataflows.verification.findings import Check, Findings, Unchecked
-from dataflows.verification.order import rating_order
 from dataflows.verification.verifying import verify
-from schemas.ledger import EVENTS, LINE_ITEMS, TABLES
+from schemas.ledger import TABLES
 from tests.cases.notation import Record
 from tests.ops.ratemill import inside
 from tests.settlement.settling import SETTINGS, Ledger
@@ -255,29 +253,13 @@ def test_the_command_says_what_holds_and_what_differs(world, tmp_path):
     assert line["column"] == "amount"
 
 
-def _row(schema: pa.Schema, **values: Any) -> dict[str, Any]:
-    return dict.fromkeys(schema.names) | values
-
-
-def test_the_order_of_a_key_group_is_found_from_its_lines():
-    """Two partitions, of which one key group rated the second first: its lines begin where the others ended."""
-    events = pl.DataFrame(
-        [
-            _row(EVENTS, partition=partition, offset=offset, source="s", event_id=f"{partition}-{offset}", key_group=1,
-                 verdict="rated")
-            for partition, offset in ((0, 0), (0, 1), (1, 0), (1, 1))
-        ]
-    )  # fmt: skip
-    steps = {(1, 0): (0, 5), (0, 0): (5, 6), (1, 1): (6, 9), (0, 1): (9, 10)}
-    lines = pl.DataFrame(
-        [
-            _row(LINE_ITEMS, partition=partition, offset=offset, line_kind="usage", subscription_id="a", charge_id="c",
-                 period_start=1, usage_before=steps[partition, offset][0], usage_after=steps[partition, offset][1])
-            for partition, offset in ((0, 0), (0, 1), (1, 0), (1, 1))
-        ]
-    )  # fmt: skip
-    order = rating_order(events, lines)
-    assert order.rows.tolist() == [2, 0, 3, 1]
-    assert not order.unordered
-    broken = lines.with_columns(usage_before=pl.col("usage_before") + pl.col("offset"))
-    assert rating_order(events, broken).unordered == {1}
+def test_several_files_rated_side_by_side(tmp_path):
+    ledger = Ledger(tmp_path, catalog(), SETTINGS.model_copy(update={"workers": 2, "writers": 2, "batch_records": 7}))
+    for number in range(4):
+        file = tmp_path / f"more-{number}.ndjson"
+        own = records(seed=20 + number // 2, count=150) + odd_records()
+        file.write_bytes(b"".join(record.raw + b"\n" for record in own))
+        ledger.files.append(file)
+    ledger.rate([])
+    ledger.settle(START + timedelta(days=62))
+    assert found(ledger.root).differences == []

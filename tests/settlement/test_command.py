@@ -49,4 +49,4 @@ def test_what_is_left_out_is_named(world, tmp_path):
 def test_no_such_time_or_ledger(world, tmp_path):
     assert "is not a time with a zone" in ran(2, *settle(world, world.catalog(), "--as-of", "2026-13-01")).err
     said = ran(1, "settle", "--ledger", str(tmp_path / "none"), "--catalog", str(world.catalog())).err
-    assert "there is no ledger at" in said
+    assert "There is no ledger at" in said
