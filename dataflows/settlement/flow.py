@@ -193,7 +193,7 @@ class LookPartition(StatefulSourcePartition[Look, None]):
             raise error
         self._awake = datetime.now(UTC) + timedelta(seconds=_SECONDS_AFTER_FAILURE)
         self._next, self._catalog = _NEVER, ""
-        self._plan.remark(f"nothing was settled: {_first_line(error)}; trying again in {_SECONDS_AFTER_FAILURE:g} s")
+        self._plan.remark(f"nothing was settled: {_first_line(error)}; trying again")
 
 
 class Settler:
@@ -212,7 +212,7 @@ class Settler:
             if isinstance(error, UnmendableError):
                 raise
             plan.progress.failed.add(found.writer)
-            plan.remark(f"nothing was settled: {_first_line(error)}; trying again in {_SECONDS_AFTER_FAILURE:g} s")
+            plan.remark(f"nothing was settled: {_first_line(error)}; trying again")
             return 0
         self._take_note(found.writer, closer.progress)
         return closer.progress.invoices
