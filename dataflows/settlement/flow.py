@@ -201,12 +201,14 @@ class Settler:
 
     def __init__(self, plan: SettlementPlan) -> None:
         self._plan = plan
+        self._named_for = ""
 
     @noted
     def __call__(self, found: Look) -> int:
         plan = self._plan
         closer = Closer(plan.folder, plan.tariffs.tariff(found.catalog), housekeeping(plan.settings))
         try:
+            self._name_strangers(found, closer)
             closer.close(found.until, [found.writer])
         except (duckdb.Error, RatemillError) as error:
             if isinstance(error, UnmendableError):
@@ -216,6 +218,15 @@ class Settler:
             return 0
         self._take_note(found.writer, closer.progress)
         return closer.progress.invoices
+
+    def _name_strangers(self, found: Look, closer: Closer) -> None:
+        """Once for each catalog: whose line items nobody will be asked to pay."""
+        if found.writer != self._plan.folder.settlement_writers().start or found.catalog == self._named_for:
+            return
+        with look(self._plan.folder.root) as reader:
+            for name in reader.strangers(closer.subscriptions):
+                self._plan.remark(f"subscription {name} has line items, and the catalog does not have it: not settled")
+        self._named_for = found.catalog
 
     def _take_note(self, writer: int, done: SettlementProgress) -> None:
         progress = self._plan.progress

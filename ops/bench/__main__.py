@@ -14,10 +14,11 @@ from rich.console import Console
 from ops.bench.floors import floors_of
 from ops.bench.kafka import KAFKA, QUICK_KAFKA, KafkaSizes, measure_kafka
 from ops.bench.scenario import CHARGES, MORE_EVENTS, Scenario
+from ops.bench.settlement import measure_settling
 from ops.bench.worker import ROOT, measure
 
-PARTS = ("core", "files", "kafka")
-_PART_OF = {"core": "core", "flows": "files", "resume": "files", "kafka": "kafka"}
+PARTS = ("core", "files", "settlement", "kafka")
+_PART_OF = {"core": "core", "flows": "files", "resume": "files", "settlement": "settlement", "kafka": "kafka"}
 # Files of events are made once and found again; ledgers are removed after each measurement.
 _TRAFFIC = Path(tempfile.gettempdir()) / "ratemill-bench"
 
@@ -30,6 +31,7 @@ class Sizes:
 
     core: Scenario
     flows: tuple[Scenario, ...]
+    settlement: tuple[Scenario, ...]
     kafka: KafkaSizes
     repeats: int
 
@@ -37,12 +39,14 @@ class Sizes:
 FULL = Sizes(
     core=Scenario(100_000, 2_000_000),
     flows=(Scenario(1_000, 3_000_000), Scenario(100_000, 3_000_000), Scenario(1_000_000, 3_000_000)),
+    settlement=(Scenario(100_000, 1_000_000), Scenario(1_000_000, 2_000_000)),
     kafka=KAFKA,
     repeats=3,
 )
 QUICK = Sizes(
     core=Scenario(2_000, 60_000),
     flows=(Scenario(1_000, 60_000), Scenario(5_000, 60_000)),
+    settlement=(Scenario(1_000, 10_000),),
     kafka=QUICK_KAFKA,
     repeats=1,
 )
@@ -59,9 +63,18 @@ def run(sizes: Sizes, parts: Iterable[str] = PARTS) -> dict[str, Any]:
                 flows = [_flow(scenario, sizes.repeats) for scenario in sizes.flows]
                 resume = {"subscriptions": flows[-1]["subscriptions"], **flows[-1]["resume"]}
                 results |= {"flows": [_without(flow, "resume") for flow in flows], "resume": resume}
+            case "settlement":
+                results["settlement"] = [_settlement(scenario, sizes.repeats) for scenario in sizes.settlement]
             case "kafka":
                 results["kafka"] = measure_kafka(sizes.kafka, sizes.repeats, _path, _tell)
     return results
+
+
+def _settlement(scenario: Scenario, repeats: int) -> dict[str, Any]:
+    _TRAFFIC.mkdir(exist_ok=True)
+    settled = measure_settling(scenario, repeats, _TRAFFIC)
+    _tell(f"  {settled['invoices']:,.0f} invoices in {settled['seconds']:.1f} s, {settled['ratio']:.1f} aggregates")
+    return settled
 
 
 def _without(figures: dict[str, Any], name: str) -> dict[str, Any]:

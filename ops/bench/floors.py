@@ -36,6 +36,8 @@ def floors_of(results: dict[str, Any]) -> list[Floor]:
         ]
     if "flows" in results:
         found += _of_files(results["flows"], results["resume"])
+    if "settlement" in results:
+        found += _of_settlement(results["settlement"])
     if "flow" in results.get("kafka", {}):
         found += _of_kafka(results["kafka"])
     return found
@@ -57,6 +59,13 @@ def _of_files(flows: list[dict[str, Any]], resume: dict[str, Any]) -> Iterator[F
         False,
     )
     yield Floor(f"resume with {resume['subscriptions']:,} subscriptions", resume["seconds"], 10, 2, "s", True)
+
+
+def _of_settlement(settled: list[dict[str, Any]]) -> Iterator[Floor]:
+    fewest, most = settled[0], settled[-1]
+    name = f"settling {fewest['subscriptions']:,} subscriptions / one aggregate"
+    yield Floor(name, fewest["ratio"], 5, 2, "", True)
+    yield Floor(f"settling {most['subscriptions']:,}, memory", most["most_megabytes"], 2048, 2048, "MiB", True)
 
 
 def _of_kafka(kafka: dict[str, Any]) -> Iterator[Floor]:

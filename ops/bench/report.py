@@ -45,6 +45,11 @@ _CORE = """\
 The core is measured in batches of {batch:,} records after each subscription has been seen: duplicates, running
 usage, tiers and amounts; *admit* finds subscriptions and reads elements before it, *assemble* names the lines after it.
 """
+_SETTLEMENT = """\
+Settling is timed from the look at the ledger to the published invoices: a recurring fee, tiers of usage and a least
+spend for each subscription. The *aggregate* is one statement of DuckDB over the same line items that sums what
+invoice lines need of them; both have one thread for queries. Peak memory holds the catalog and everything else.
+"""
 
 
 def sheets_of(results: dict[str, Any], floors: list[Floor]) -> list[Sheet]:
@@ -56,6 +61,8 @@ def sheets_of(results: dict[str, Any], floors: list[Floor]) -> list[Sheet]:
         sheets.append(_core(results["core"]))
     if "resume" in results:
         sheets.append(_resume(results["resume"]))
+    if "settlement" in results:
+        sheets.append(_settlement(results["settlement"]))
     return [*sheets, *kafka_sheets(results.get("kafka", {"absent": ""})), _floors(floors)]
 
 
@@ -91,6 +98,8 @@ def _words(results: dict[str, Any]) -> Iterator[str]:
         yield _FILES.format(repeats=len(results["flows"][0]["rounds"]), groups=KEY_GROUPS, more=MORE_EVENTS)
     if "core" in results:
         yield _CORE.format(batch=BATCH_RECORDS)
+    if "settlement" in results:
+        yield _SETTLEMENT
     if "kafka" in results:
         yield kafka_words(results["kafka"])
 
@@ -167,6 +176,23 @@ def _core(core: dict[str, Any]) -> Sheet:
 def _resume(resume: dict[str, Any]) -> Sheet:
     row = (f"{resume['subscriptions']:,}", f"{resume['seconds']:.2f} s", f"{resume['catalog_seconds']:.2f} s")
     return Sheet("Resume", ("subscriptions", "until published", "compile that catalog before"), [row])
+
+
+def _settlement(settled: list[dict[str, Any]]) -> Sheet:
+    rows = [
+        (
+            f"{one['subscriptions']:,}",
+            f"{one['events']:,}",
+            f"{one['lines']:,.0f}",
+            f"{one['seconds']:.1f} s",
+            f"{one['sum_seconds']:.2f} s",
+            f"{one['ratio']:.1f}",
+            f"{one['most_megabytes']:,.0f} MiB",
+        )
+        for one in settled
+    ]
+    columns = ("events", "invoice lines", "settled", "one aggregate", "ratio", "peak memory")
+    return Sheet("Settlement of a month", ("subscriptions", *columns), rows)
 
 
 def _floors(floors: list[Floor]) -> Sheet:

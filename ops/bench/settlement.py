@@ -1,11 +1,9 @@
-"""Settling a month of many subscriptions: `python -m ops.bench.settlement`.
+"""Settling a month of many subscriptions, against one statement of DuckDB over the same line items.
 
 The same ledger is summed by one statement of DuckDB to what invoice lines need of it, and settled, in turns, each with
 one thread for queries; the figure is the median of the ratios.
 """
 
-import argparse
-import json
 import resource
 import shutil
 import tempfile
@@ -28,7 +26,6 @@ from rating.due import Moments
 from rating.periods import parse
 from rating.settle import Tariff
 
-_FOLDER = Path(".bench")
 _AS_OF = parse("2026-12-01T00:00:00Z")
 _SUM = """
     SELECT subscription_id, product_id, product_version, charge_id, line_kind, tier, period_start, currency,
@@ -77,23 +74,16 @@ def measure_settlement(ledger: str, subscriptions: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Measure, and print a table."""
-    parser = argparse.ArgumentParser(prog="python -m ops.bench.settlement", description="What settling costs.")
-    parser.add_argument("--subscriptions", type=int, default=100_000)
-    parser.add_argument("--events", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    asked = parser.parse_args()
-    _FOLDER.mkdir(exist_ok=True)
-    ledger = measure("settle_ledger", folder=_FOLDER, subscriptions=asked.subscriptions, events=asked.events)["ledger"]
+def measure_settling(scenario: Scenario, repeats: int, folder: Path) -> dict[str, Any]:
+    """Aggregate and settlement in turns, each in a process of its own; the ratio is the pairs' median."""
+    asked = {"subscriptions": scenario.subscriptions, "events": scenario.events}
+    ledger = measure("settle_ledger", folder=folder, **asked)["ledger"]
     rounds = []
-    for _ in range(asked.rounds):
+    for _ in range(repeats):
         summed = measure("settle_sum", ledger=ledger)
-        settled = measure("settle", ledger=ledger, subscriptions=asked.subscriptions)
-        rounds.append((settled["seconds"] / summed["seconds"], summed, settled))
-        print(json.dumps({"ratio": rounds[-1][0], "sum": summed, "settlement": settled}), flush=True)
-    print(f"settling takes {median(ratio for ratio, *_ in rounds):.1f} times one aggregate over the same lines")
-
-
-if __name__ == "__main__":
-    main()
+        settled = measure("settle", ledger=ledger, subscriptions=scenario.subscriptions)
+        assert settled["invoices"] == scenario.subscriptions, settled
+        rounds.append({**settled, "sum_seconds": summed["seconds"], "ratio": settled["seconds"] / summed["seconds"]})
+    shutil.rmtree(ledger)
+    names = ("seconds", "sum_seconds", "ratio", "most_megabytes", "invoices", "lines")
+    return {**asked, **{name: median(one[name] for one in rounds) for name in names}, "rounds": rounds}

@@ -64,8 +64,8 @@ def test_a_floor_knows_its_side(value, most, reached):
 @pytest.mark.slow
 def test_the_whole_benchmark_runs_tiny(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bench, "_TRAFFIC", tmp_path / "traffic")
-    sizes = bench.Sizes(TINY, (TINY, Scenario(200, 2_000)), kafka.QUICK_KAFKA, repeats=1)
-    results = bench.run(sizes, ["core", "files"])
+    sizes = bench.Sizes(TINY, (TINY, Scenario(200, 2_000)), (TINY,), kafka.QUICK_KAFKA, repeats=1)
+    results = bench.run(sizes, ["core", "files", "settlement"])
     bench.publish(results, tmp_path)
     assert [flow["events"] for flow in results["flows"]] == [2_000, 2_000]
     for flow in results["flows"]:
@@ -74,6 +74,9 @@ def test_the_whole_benchmark_runs_tiny(tmp_path, monkeypatch, capsys):
         assert flow["peak_memory"] > 0
     assert results["resume"]["received"] == 1_000
     assert results["resume"]["verdicts"]["duplicate"] == 0
+    [settled] = results["settlement"]
+    assert settled["invoices"] == TINY.subscriptions
+    assert settled["seconds"] > 0 < settled["sum_seconds"]
     written = orjson.loads((tmp_path / "bench.json").read_bytes())
     assert [floor["name"] for floor in written["floors"]] == [floor.name for floor in floors_of(results)]
     page = (tmp_path / "README.md").read_text()
