@@ -143,6 +143,8 @@ class RelayFacts(Collector):
         """Published commits of each writer; the relay itself does not look while it waits for Kafka."""
         try:
             with plain_os_errors("cannot read the ledger"):
-                return [manifest.load(self.folder.manifest(writer)).next_sequence for writer in self.folder.writers()]
+                return [
+                    manifest.load(self.folder.manifest(writer)).next_sequence for writer in self.folder.all_writers()
+                ]
         except RatemillError:
             return []

@@ -43,6 +43,10 @@ class Chromium:
     environment: dict[str, str]
 
 
+# Pythons before 3.11.4 cannot be told; what is unpacked has been compared with a digest.
+_AS_DATA: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+
+
 def find_chromium() -> Chromium:
     """The browser, fetched if it is not there; others who ask meanwhile wait."""
     folder = _CACHE / PACKAGE.rpartition("@")[2]
@@ -73,7 +77,7 @@ def _fetch(folder: Path) -> None:
         digest = base64.b64encode(hashlib.sha512(package.read_bytes()).digest()).decode()
         assert digest == SHA512, f"{PACKAGE} has the digest {digest}"
         with tarfile.open(package) as archive:
-            archive.extractall(aside, filter="data")
+            archive.extractall(aside, **_AS_DATA)
         target = aside / "browser"
         target.mkdir()
         for part in _PARTS:
@@ -81,7 +85,7 @@ def _fetch(folder: Path) -> None:
                 _run("node", "-e", _UNPACK, stdin=packed, stdout=unpacked)
         for part in ("al2023", "fonts"):
             with tarfile.open(target / f"{part}.tar") as archive:
-                archive.extractall(target / part, filter="data")
+                archive.extractall(target / part, **_AS_DATA)
         (target / "fonts.conf").write_text(_FONTS)
         (target / "chromium").chmod(0o755)
         target.rename(folder)

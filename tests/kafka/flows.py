@@ -15,7 +15,7 @@ from confluent_kafka.admin import NewPartitions
 
 from dataflows.connectors.catalog_folder import load_catalog
 from dataflows.connectors.catalog_publisher import publish_catalog
-from dataflows.connectors.kafka_client import admin_client, answer, client_settings, topic_name
+from dataflows.connectors.kafka_client import admin_client, answer, client_settings, describe_topic, topic_name
 from dataflows.ledger.manifest import wait_until_visible
 from dataflows.ledger.published import read_table
 from dataflows.settings import Settings
@@ -64,6 +64,9 @@ def add_partitions(settings: Settings, partitions: int) -> None:
     admin = admin_client(settings)
     topic = topic_name(settings, "metering.events")
     answer(admin, admin.create_partitions([NewPartitions(topic, partitions)])[topic])
+    # The controller answers before the broker knows.
+    while describe_topic(settings, topic).partitions != partitions:
+        time.sleep(0.05)
 
 
 def send(settings: Settings, records: Iterable[Record], per_second: int | None = None) -> int:

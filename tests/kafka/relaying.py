@@ -87,7 +87,9 @@ class Following:
 
     def has_caught_up(self) -> bool:
         """Whether all that is published now has been sent."""
-        published = [manifest.load(self._folder.manifest(writer)).next_sequence for writer in self._folder.writers()]
+        published = [
+            manifest.load(self._folder.manifest(writer)).next_sequence for writer in self._folder.all_writers()
+        ]
         return self.progress.positions == published or not self.thread.is_alive()
 
 

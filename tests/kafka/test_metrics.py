@@ -23,7 +23,7 @@ from tests.flow.world import World, make_world
 from tests.kafka.flows import lines_of, make_topics, running, send, settings_for, start_flow, wait_until_received
 
 PARTITIONS = 3
-OTHER_FLOWS = {Origin.RELAY, Origin.NOTIFICATIONS}
+OTHER_FLOWS = {Origin.RELAY, Origin.NOTIFICATIONS, Origin.SETTLEMENT, Origin.SYNTHETIC}
 Samples = dict[str, dict[tuple[str, ...], float]]
 
 

@@ -49,7 +49,7 @@ def settings(broker, topic_prefix) -> Settings:
 
 def test_an_empty_ledger(settings, tmp_path):
     progress = relay(settings, tmp_path / "ledger")
-    assert (progress.commits, progress.positions, progress.published) == (0, [0, 0], [0, 0])
+    assert (progress.commits, progress.positions, progress.published) == (0, [0] * 4, [0] * 4)
     assert committed(settings, "rated.line-items") == []
 
 

@@ -104,7 +104,7 @@ FOCUS = {
     ("sub-bulk-1", 5): ("Adjustment", None, "Usage-Based", NOVEMBER, "11-01", "12-01", None, None),
     ("sub-tried-1", 1): ("Purchase", None, "Recurring", DECEMBER, "11-10", "12-10", "1", "Fees"),
     ("sub-ahead-2", 1): ("Purchase", "Correction", "Recurring", DECEMBER, "12-01", "12-16", "-1", "Fees"),
-    ("sub-api-2", 5): ("Usage", "Correction", "Usage-Based", DECEMBER, "11-01", "12-01", "1", "Lots"),
+    ("sub-api-2", 4): ("Usage", "Correction", "Usage-Based", DECEMBER, "11-01", "12-01", "1", "Lots"),
     ("sub-api-2", 6): ("Adjustment", "Correction", "One-Time", DECEMBER, "12-01", "01-01", None, None),
 }
 
