@@ -14,7 +14,7 @@ from dataflows.catalog_history import CatalogHistory
 from dataflows.catalog_versions import CatalogVersions
 from dataflows.connectors.catalog_follower import CatalogFollower
 from dataflows.connectors.catalog_topic import PublishedState, VersionRecord, read_published
-from dataflows.connectors.kafka_client import admin_client, answer, topic_name
+from dataflows.connectors.kafka_client import NoTopicError, admin_client, answer, describe_topic, topic_name
 from dataflows.settings import Settings
 
 SECONDS = 60
@@ -25,7 +25,16 @@ def make_catalog_topic(settings: Settings, **config: str) -> str:
     topic, admin = topic_name(settings, "catalog"), admin_client(settings)
     stated = {"cleanup.policy": "compact"} | {name.replace("_", "."): value for name, value in config.items()}
     answer(admin, admin.create_topics([NewTopic(topic, 1, 1, config=stated)])[topic])
+    # The controller answers before the broker knows.
+    until(lambda: _is_known(settings, topic))
     return topic
+
+
+def _is_known(settings: Settings, topic: str) -> bool:
+    try:
+        return describe_topic(settings, topic).partitions == 1
+    except NoTopicError:
+        return False
 
 
 def records(settings: Settings) -> list[tuple[str, bytes | None]]:
