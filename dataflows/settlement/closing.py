@@ -26,7 +26,7 @@ from rating.settle import Settlement, Tariff, settle
 from schemas.invoices import Outcome
 
 # Every reading goes through all line items, and every settling holds what it makes in memory.
-_PERIODS_READ_AT_ONCE = 250_000
+_PERIODS_READ_AT_ONCE = 100_000
 _PERIODS_SETTLED_AT_ONCE = 25_000
 LOCK = "settlement.lock"
 

@@ -25,7 +25,7 @@ from rating.periods import microseconds, moment_of
 from schemas.ledger import TABLES
 from schemas.verdicts import VERDICT_LABELS
 
-_MEMORY = "400MB"
+_MEMORY = "256MB"
 # What a voided invoice said counts no more.
 _STANDING = """
     CREATE VIEW standing_lines AS SELECT * FROM invoice_lines
