@@ -55,6 +55,7 @@ SETTLED = {"subscription": pl.Int64, "period": pl.Int64, "period_start": _TIME, 
 REFUNDED = {
     "invoice_id": pl.String,
     "subscription_id": pl.String,
+    "currency": pl.String,
     "total": pl.Decimal(38, AMOUNT_SCALE),
     "refunded": pl.Decimal(38, AMOUNT_SCALE),
 }

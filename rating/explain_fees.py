@@ -21,11 +21,10 @@ from rating.explain import moment_text
 from rating.periods import ENDLESS, moment_of
 from schemas.catalog import Catalog
 from schemas.currencies import MINOR_UNITS
-from schemas.decimals import AMOUNT_SCALE, QUANTITY_SCALE, divide_half_away, format_scaled, scaled, scaled_price
+from schemas.decimals import AMOUNT_SCALE, divide_half_away, format_scaled, scaled, scaled_amount
 
 Row = Mapping[str, Any]
 
-_PRICE_TO_AMOUNT = 10**QUANTITY_SCALE
 _AMOUNT_DIGITS = 20
 _SECOND = 6
 
@@ -81,7 +80,7 @@ def fee_on_purchase(line: Row, product: ExpandedProduct) -> Derived | None:
     if fee.once_per == "organization":
         once += ", by its subscription that begins first"
     text = f"The {name} of {_name(product)} is {_price_text(fee.amount)} {line['currency']}, paid {once}."
-    return Derived(_price_units(fee.amount), (text,))
+    return Derived(scaled_amount(fee.amount), (text,))
 
 
 def spend_bound(line: Row, kind: str, product: ExpandedProduct, catalog: Catalog) -> Derived | None:
@@ -117,7 +116,7 @@ def _paid(line: Row, amount: Decimal, catalog: Catalog, unit: int = 1) -> Derive
         return None
     row, number = np.zeros(1, np.int64), np.array([line["period"] - 1], np.int64)
     paid = paid_part(compiled, row, number)
-    units, part, whole = _price_units(amount), int(paid.part[0]), int(paid.whole[0])
+    units, part, whole = scaled_amount(amount), int(paid.part[0]), int(paid.whole[0])
     if part >= whole:
         return Derived(divide_half_away(units, unit) * unit, ("The period is paid in whole.",))
     share = divide_half_away(units * part, whole * unit) * unit
@@ -151,10 +150,5 @@ def _moment(time: int) -> str:
     return moment_text(moment_of(time))
 
 
-def _price_units(amount: Decimal) -> int:
-    units: int = scaled_price(amount) * _PRICE_TO_AMOUNT
-    return units
-
-
 def _price_text(amount: Decimal) -> str:
-    return amount_text(_price_units(amount))
+    return amount_text(scaled_amount(amount))

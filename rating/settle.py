@@ -18,14 +18,12 @@ from rating.fees import Seller
 from rating.owed import LINES, changed_periods, owed_lines, usage_owed
 from rating.periods import microseconds
 from rating.prices import Index, Mask
-from rating.settlement_checks import Wait, misfits, refunds_at_fault, unexplained, vanished
+from rating.settlement_checks import Wait, misfits, refunds_at_fault, too_large, unexplained, vanished
 from rating.settlement_notices import notices_of
 from rating.terms import NO_CHARGE, compile_terms
 from schemas.catalog import Catalog, Refund
-from schemas.decimals import QUANTITY_SCALE, divide_half_away, scaled_price
+from schemas.decimals import divide_half_away, scaled_amount
 from schemas.invoices import LineKind
-
-_PRICE_TO_AMOUNT = 10**QUANTITY_SCALE
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +72,7 @@ def settle(tariff: Tariff, due: Due, book: Book, certificate: str) -> Settlement
                 np.unique(due.subscription),
                 frozenset(one.id for one in tariff.catalog.organizations),
             ),
+            *too_large(numbered.lines),
             *vanished(usage, invoiced),
             *unexplained(usage.join(periods, on=["subscription", "number"], how="semi"), seller.catalog),
             *refunds_at_fault(list(tariff.catalog.refunds), book, seller.catalog),
@@ -152,7 +151,7 @@ def _refunds(tariff: Tariff, due: Due, book: Book) -> pl.DataFrame:
         on = _first_after(due, subscription, refund)
         if on is not None:
             minor = seller.terms.minor[int(seller.product_of(np.array([subscription]))[0])]
-            units = -scaled_price(refund.amount) * _PRICE_TO_AMOUNT
+            units = -scaled_amount(refund.amount)
             rounded = divide_half_away(units, minor) * minor
             kind = int(LineKind.REFUND)
             lines.append((subscription, on, kind, NO_CHARGE, 0, None, None, units, rounded, on, None, refund.id))

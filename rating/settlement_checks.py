@@ -6,6 +6,7 @@ nobody else does.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,11 @@ from rating.prices import Index
 from rating.slices import Usage
 from rating.terms import NO_CHARGE
 from schemas.catalog import Refund, moment_text
-from schemas.decimals import AMOUNT_SCALE, format_scaled, scaled_price
+from schemas.decimals import AMOUNT_SCALE, LEDGER_PRECISION, format_scaled, scaled, scaled_amount
 from schemas.invoices import LineKind, Waiting
 
-_PRICE_TO_AMOUNT = 10**6
+# Sums of so many units of a currency are refused; those of more digits than an amount has would not fit.
+_TOO_LARGE = 10**19
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ def vanished(usage: pl.DataFrame, invoiced: pl.DataFrame) -> Iterator[Wait]:
 
 
 def refunds_at_fault(refunds: list[Refund], book: Book, catalog: CompiledCatalog) -> Iterator[Wait]:
-    """Refunds of more than their invoice; of an invoice that is not known nobody can be told but `check`."""
+    """Refunds of more than their invoice, or in another currency; one of an unknown invoice is nobody's."""
     invoices = {row["invoice_id"]: row for row in book.refunded.iter_rows(named=True)}
     open_refunds = [refund for refund in refunds if refund.id not in book.refund_ids]
     asked: dict[str, int] = {}
@@ -116,16 +118,32 @@ def refunds_at_fault(refunds: list[Refund], book: Book, catalog: CompiledCatalog
         invoice = invoices.get(refund.invoice)
         if invoice is None or invoice["subscription_id"] not in catalog.subscription_rows:
             continue
-        units = scaled_price(refund.amount) * _PRICE_TO_AMOUNT
+        units = scaled_amount(refund.amount)
         asked[refund.invoice] = asked.get(refund.invoice, 0) + units
+        row = catalog.subscription_rows[invoice["subscription_id"]]
+        sold_in = catalog.products.currencies[int(catalog.subscriptions.product[row])]
+        if invoice["currency"] != sold_in:
+            detail = f"refund {refund.id} is in {invoice['currency']}, and its product is now sold in {sold_in}"
+            yield Wait(row, Waiting.OTHER_CURRENCY, detail)
         left = _units(invoice["total"]) - _units(invoice["refunded"])
         if asked[refund.invoice] > left:
             detail = (
                 f"refund {refund.id} of {format_scaled(units, AMOUNT_SCALE)} is more than invoice {refund.invoice}"
                 f" leaves to refund: {format_scaled(max(0, left), AMOUNT_SCALE)}"
             )
-            yield Wait(catalog.subscription_rows[invoice["subscription_id"]], Waiting.REFUND_TOO_LARGE, detail)
+            yield Wait(row, Waiting.REFUND_TOO_LARGE, detail)
 
 
-def _units(amount: object) -> int:
-    return int(pl.Series([amount], dtype=pl.Decimal(38, AMOUNT_SCALE)).to_physical()[0])
+def _units(amount: Decimal) -> int:
+    units = scaled(amount, AMOUNT_SCALE, LEDGER_PRECISION - AMOUNT_SCALE)
+    assert units is not None, f"an amount of the ledger has too many digits: {amount}"
+    return units
+
+
+def too_large(lines: pl.DataFrame) -> Iterator[Wait]:
+    """Subscriptions whose amounts, signs aside, come near what 38 digits hold, so that sums might go beyond."""
+    whole = pl.col("exact").abs() // pl.lit(10**AMOUNT_SCALE, pl.Int128)
+    sums = lines.group_by("subscription").agg(whole.sum())
+    for row in sums.filter(pl.col("exact") >= pl.lit(_TOO_LARGE, pl.Int128)).iter_rows(named=True):
+        detail = f"its line items come to {row['exact']} and more, and sums of {_TOO_LARGE} do not surely fit"
+        yield Wait(row["subscription"], Waiting.TOO_LARGE, detail)

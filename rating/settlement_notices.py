@@ -1,4 +1,4 @@
-"""Rows of the ledger's `notifications` that settlement causes: an invoice was issued, a test mode is over..
+"""Rows of the ledger's `notifications` that settlement causes: an invoice was issued, a test mode is over.
 
 Owns their recipients and details. The rule: an id is made of what the notice says, so settling again says the same.
 """

@@ -12,7 +12,7 @@ from rating.expand import ExpandedCharge
 from rating.expressions import compile_number
 from rating.synthetic import HOUR, Simulation, transactions
 from rating.synthetic_reading import Values, evaluated, holds, number
-from schemas.decimals import QUANTITY_SCALE, scaled_price, scaled_quantity
+from schemas.decimals import QUANTITY_SCALE, scaled_amount, scaled_price, scaled_quantity
 from schemas.prices import (
     GraduatedPrice,
     IncludedPrice,
@@ -26,7 +26,6 @@ from schemas.prices import (
 )
 
 _ONE: int = 10**QUANTITY_SCALE
-_PRICE_TO_AMOUNT = _ONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ def hour_total(simulation: Simulation, found: Sequence[Total]) -> int | None:
     for fee in expanded.fees:
         if fee.once_per == "organization":
             return None
-        fees += scaled_price(fee.amount) * _PRICE_TO_AMOUNT * (simulation.periods if fee.kind == "recurring" else 1)
+        fees += scaled_amount(fee.amount) * (simulation.periods if fee.kind == "recurring" else 1)
     amounts = [one.amount for one in found]
     return None if None in amounts else fees + sum(amount for amount in amounts if amount is not None)
 
@@ -166,4 +165,4 @@ def _packages(usage: int, size: int) -> int:
 
 
 def _flat(tier: Tier) -> int:
-    return scaled_price(tier.flat_amount) * _PRICE_TO_AMOUNT
+    return scaled_amount(tier.flat_amount)

@@ -6,7 +6,6 @@ Python integers or Polars Int128 in units of 10^-18.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal
 
 import numpy as np
 import polars as pl
@@ -15,10 +14,9 @@ from rating.expand import ExpandedCharge, expand
 from rating.prices import Index, Mask
 from schemas.catalog import Catalog, Product
 from schemas.currencies import MINOR_UNITS
-from schemas.decimals import AMOUNT_SCALE, QUANTITY_SCALE, scaled_price, scaled_quantity
+from schemas.decimals import AMOUNT_SCALE, scaled_amount, scaled_quantity
 from schemas.prices import GraduatedPrice, IncludedPrice, Price, StairstepPrice, VolumePrice
 
-_PRICE_TO_AMOUNT = 10**QUANTITY_SCALE
 NO_CHARGE = -1
 
 
@@ -82,7 +80,7 @@ def compile_terms(catalog: Catalog, first_charge: Index) -> Terms:
     ]
 
     def amounts(kind: str) -> tuple[int, ...]:
-        return tuple(_units(own[kind].amount) if kind in own else 0 for own in fees)
+        return tuple(scaled_amount(own[kind].amount) if kind in own else 0 for own in fees)
 
     return Terms(
         minor=pl.Series([_minor(product) for product in catalog.products], dtype=pl.Int128),
@@ -105,17 +103,12 @@ def _minor(product: Product) -> int:
     return minor
 
 
-def _units(amount: Decimal) -> int:
-    units: int = scaled_price(amount) * _PRICE_TO_AMOUNT
-    return units
-
-
 def _spends(products: Iterable[Product], charges: list[tuple[int, int, ExpandedCharge]]) -> Iterable[Spend]:
     stated = [(row, NO_CHARGE, one.minimum_spend, one.maximum_spend) for row, one in enumerate(products)]
     stated += [(product, row, charge.minimum_spend, charge.maximum_spend) for product, row, charge in charges]
     for product, charge, least, most in stated:
         if least is not None or most is not None:
-            bounds = [None if bound is None else _units(bound) for bound in (least, most)]
+            bounds = [None if bound is None else scaled_amount(bound) for bound in (least, most)]
             yield Spend(product, charge, bounds[0], bounds[1])
 
 
@@ -124,6 +117,6 @@ def _flats(product: int, row: int, price: Price) -> Iterable[FlatAtZero]:
     if isinstance(price, IncludedPrice):
         included, price = scaled_quantity(price.included), price.then
     if isinstance(price, GraduatedPrice | VolumePrice | StairstepPrice) and price.flat_at_zero:
-        flat = _units(price.tiers[0].flat_amount)
+        flat = scaled_amount(price.tiers[0].flat_amount)
         if flat:
             yield FlatAtZero(product, row, included, flat)

@@ -67,6 +67,11 @@ def scaled_price(value: Decimal) -> int:
     return _checked(scaled(value, PRICE_SCALE, PRICE_INTEGER_DIGITS), value)
 
 
+def scaled_amount(value: Decimal) -> int:
+    """The 10^-18 units of an amount that was checked as prices are when it was read."""
+    return _checked(scaled(value, AMOUNT_SCALE, PRICE_INTEGER_DIGITS), value)
+
+
 def _checked(units: int | None, value: Decimal) -> int:
     assert units is not None, f"{value} should have been refused when it was read"
     return units

@@ -68,6 +68,7 @@ class Waiting(_Labelled):
     RATED_TWICE = 4
     USAGE_DIFFERS = 5
     REFUND_TOO_LARGE = 6
+    TOO_LARGE = 7
 
 
 class InvoiceState(_Labelled):

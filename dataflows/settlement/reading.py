@@ -26,6 +26,7 @@ from schemas.ledger import TABLES
 from schemas.verdicts import VERDICT_LABELS
 
 _MEMORY = "256MB"
+_LONGEST_LATENESS = 35 * 86_400_000_000
 # What a voided invoice said counts no more.
 _STANDING = """
     CREATE VIEW standing_lines AS SELECT * FROM invoice_lines
@@ -57,7 +58,7 @@ _WAITING = """
     SELECT DISTINCT subscription_id, period, reason, reason_detail FROM settled_periods WHERE outcome = 'waiting'
 """
 _REFUNDED = """
-    SELECT i.invoice_id, i.subscription_id, i.total, coalesce(sum(-l.exact_amount), 0) AS refunded
+    SELECT i.invoice_id, i.subscription_id, i.currency, i.total, coalesce(sum(-l.exact_amount), 0) AS refunded
     FROM invoices AS i
     JOIN refunds AS r ON r.invoice = i.invoice_id
     LEFT JOIN standing_lines AS l ON l.refund_id = r.refund
@@ -192,7 +193,8 @@ class LedgerReader:
     def whole(self, refunds: Sequence[tuple[str, str]], since: int) -> "WholeLedger":
         """What concerns more than one subscription; `refunds` are ids of refunds and of their invoices.
 
-        Events rated twice are looked for from a moment on, in microseconds.
+        Events rated twice are looked for from the longest lateness before a moment on, in microseconds: adjustments
+        are of periods before it.
         """
         asked = pl.DataFrame(refunds, schema={"refund": pl.String, "invoice": pl.String}, orient="row")
         self._connection.register("refunds", asked.to_arrow())
@@ -202,7 +204,7 @@ class LedgerReader:
             refunded=refunded,
             refund_ids=frozenset(str(row[0]) for row in self._connection.execute(done).fetchall()),
             setup_paid_by={(row[0], row[1]): row[2] for row in self._connection.execute(_SETUP).fetchall()},
-            rated_twice=dict(self._connection.execute(_RATED_TWICE, [since]).fetchall()),
+            rated_twice=dict(self._connection.execute(_RATED_TWICE, [since - _LONGEST_LATENESS]).fetchall()),
         )
 
     def _frame(self, statement: str) -> pl.DataFrame:
