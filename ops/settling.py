@@ -6,10 +6,11 @@ ledger that a topic feeds is settled up to its progress at most; files that were
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from dataflows.catalog_history import CatalogHistory
 from dataflows.catalog_versions import CatalogVersions
@@ -20,11 +21,14 @@ from dataflows.moments import moment_text, now
 from dataflows.settings import Settings
 from dataflows.settlement.closing import Closer, SettlementProgress, settling_alone
 from dataflows.settlement.reading import Completeness, look
+from ops.invoices.records import Invoice, find_invoice
+from ops.ledger_views import open_ledger
 from rating.catalog import compile_catalog
 from rating.due import Moments
 from rating.periods import microseconds
 from rating.settle import Tariff
 from schemas.catalog import Catalog
+from schemas.invoices import InvoiceState
 
 
 def settle_ledger(
@@ -47,6 +51,37 @@ def settle_ledger(
         closer.progress.strangers = reader.strangers(closer.subscriptions)
         closer.close(Moments.both(moment), folder.settlement_writers())
         return closer.progress
+
+
+def correct_invoice(
+    ledger: Path, settings: Settings, name: str, catalog: Catalog | None = None, as_of: datetime | None = None
+) -> tuple[str, str]:
+    """Make an invoice anew, from what ledger and catalog say now; gives its number and that of the one in its place.
+
+    `name` is as `ratemill invoice` takes it. RatemillError says why it cannot be: it is paid, or voided already.
+    """
+    folder = existing_folder(ledger)
+    with settling_alone(folder), _still(folder):
+        with look(folder.root) as reader:
+            facts = reader.completeness(folder.shape.writers)
+        with open_ledger(ledger) as connection:
+            head = _correctable(find_invoice(connection, ledger, name))
+        moment = _moment(folder, facts, as_of)
+        closer = Closer(folder, _tariff(folder, facts, catalog, moment), housekeeping(settings))
+        closer.correct(head["subscription_id"], head["period"], head["revision"], moment)
+        with open_ledger(ledger) as connection:
+            replacement = find_invoice(connection, ledger, head["invoice_id"]).replaced_by
+    assert replacement is not None, "a correction that was published is there"
+    return head["number"], replacement
+
+
+def _correctable(invoice: Invoice) -> Mapping[str, Any]:
+    number = invoice.head["number"]
+    if invoice.state == InvoiceState.VOIDED:
+        raise RatemillError(f"invoice {number} is voided: {invoice.replaced_by} took its place; correct that one")
+    if invoice.state == InvoiceState.PAID:
+        raise RatemillError(f"invoice {number} is paid, and stays: give money back by a refund in the catalog")
+    return invoice.head
 
 
 @contextmanager

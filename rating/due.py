@@ -16,6 +16,7 @@ from rating.terms import Terms
 
 OPENING = -1
 NEVER = -2
+VOIDS_NONE = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,11 @@ class Moments:
 class Due:
     """Periods to settle, one row each, ascending by subscription (its row in the catalog) and number.
 
-    `end` is the end of the period or, if earlier, of the subscription; `is_first` marks the first of each subscription
-    that closes a period, `is_last` the one with which a subscription ends.
+    `end` is the end of the period or, if earlier, of the subscription; `is_first` marks the row whose invoice carries
+    what earlier periods still owe, `is_last` the one with which a subscription ends. `issued` is when its invoice is.
+
+    A row with a `revision` was settled before: one of `supplements` gets what came later and has no invoice to come,
+    any other is made anew and takes the place of the revision that `voids` names, VOIDS_NONE of all others.
     """
 
     subscription: Index
@@ -45,22 +49,32 @@ class Due:
     end: Times
     is_first: Mask
     is_last: Mask
+    issued: Times
+    revision: Index
+    supplements: Mask
+    voids: Index
 
     def take(self, rows: Index) -> "Due":
         """These rows."""
-        return Due(
-            self.subscription[rows],
-            self.number[rows],
-            self.start[rows],
-            self.end[rows],
-            self.is_first[rows],
-            self.is_last[rows],
-        )
+        return Due(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+    def joined(self, other: "Due") -> "Due":
+        """These rows and those of another, in the order of both; no subscription has rows in both."""
+        columns = (np.concatenate([getattr(one, name) for one in (self, other)]) for name in self.__dataclass_fields__)
+        every = Due(*columns)
+        return every.take(np.argsort(every.subscription, kind="stable"))
 
     @property
     def closes(self) -> Mask:
-        """Which rows close a period; the others open a subscription."""
-        return self.number > OPENING
+        """Which rows close a period."""
+        closes: Mask = (self.number > OPENING) & ~self.supplements
+        return closes
+
+    @property
+    def opens(self) -> Mask:
+        """Which rows open a subscription."""
+        opens: Mask = (self.number == OPENING) & ~self.supplements
+        return opens
 
 
 def paid_from(catalog: CompiledCatalog, subscription: Index) -> Times:
@@ -95,7 +109,34 @@ def due_periods(catalog: CompiledCatalog, terms: Terms, settled: Index, until: M
     over = np.minimum(over, end[place])
     is_first = ~opening & (number == next_number[place])
     is_last = ~opening & ended[place] & (number == last[place])
-    return Due(rows[place], number, start, over, is_first, is_last)
+    none = np.zeros(len(place), np.int64)
+    return Due(
+        rows[place], number, start, over, is_first, is_last, over, none, none.astype(np.bool_), none + VOIDS_NONE
+    )
+
+
+def ended(catalog: CompiledCatalog, terms: Terms, settled: Index, until: Moments, due: Due) -> Index:
+    """The subscriptions that were settled to their end: nothing of them is due, and nothing will be."""
+    columns = catalog.subscriptions
+    limit = np.where(terms.is_test[columns.product], until.of_test_modes, until.usual)
+    over = (settled != NEVER) & (columns.life[:, 1] <= limit)
+    over[due.subscription] = False
+    return np.flatnonzero(over)
+
+
+def again(
+    catalog: CompiledCatalog, subscription: Index, number: Index, revision: Index, voids: Index, moment: int
+) -> Due:
+    """Periods that were settled before, to be settled once more at a moment (microseconds UTC)."""
+    begin, last = paid_from(catalog, subscription), catalog.subscriptions.life[subscription, 1]
+    start, over = whole_periods(catalog, subscription, np.maximum(number, 0))
+    opening = number == OPENING
+    start = np.where(opening, begin, start)
+    over = np.where(opening, begin, np.minimum(over, last))
+    none = np.zeros(len(subscription), np.bool_)
+    supplements = voids == VOIDS_NONE
+    issued = np.maximum(over, moment)
+    return Due(subscription, number, start, over, ~opening | supplements, none, issued, revision, supplements, voids)
 
 
 def whole_periods(catalog: CompiledCatalog, subscription: Index, number: Index) -> tuple[Times, Times]:

@@ -23,11 +23,11 @@ from rating.explain_fees import (
 from rating.explain_price import decimal_text, tier_text
 from schemas.catalog import Catalog
 from schemas.currencies import MINOR_UNITS
-from schemas.invoices import LineKind
+from schemas.invoices import OF_LINE_ITEMS, LineKind
 
 Row = Mapping[str, Any]
 
-SUMMED = tuple(kind.label for kind in LineKind if LineKind.USAGE <= kind <= LineKind.MAXIMUM_AMOUNT)
+SUMMED = tuple(kind.label for kind in OF_LINE_ITEMS)
 SPENDS = (LineKind.MINIMUM_SPEND.label, LineKind.MAXIMUM_SPEND.label)
 _MEANING = {
     "usage": "usage at the price of its tier",

@@ -60,28 +60,28 @@ def recurring(seller: Seller, subscription: Index, number: Index) -> pl.DataFram
 
 
 def billed_ahead(seller: Seller, due: Due) -> pl.DataFrame:
-    """The fees in advance that invoices of due periods carry, with `on`, the number of the due period.
-
-    That is the fee of the first paid period when a subscription opens, and else of the period after, if there is one.
-    """
-    catalog = seller.catalog
-    rows = np.flatnonzero(seller.terms.in_advance[seller.product_of(due.subscription)])
-    subscription, on = due.subscription[rows], due.number[rows]
-    clock = catalog.subscriptions.life[subscription, 3]
-    first, _, _ = catalog.subscriptions.clocks.periods_of(clock, paid_from(catalog, subscription))
-    number = np.where(due.closes[rows], on + 1, first)
-    start, _ = whole_periods(catalog, subscription, number)
-    goes_on = ~due.closes[rows] | (start < catalog.subscriptions.life[subscription, 1])
-    kept = np.flatnonzero(goes_on)
-    fees = recurring(seller, subscription[kept], number[kept])
-    carried = pl.DataFrame({"subscription": subscription[kept], "number": number[kept], "on": on[kept]})
+    """The fees in advance that invoices of due periods carry, with `on`, the number of the due period."""
+    rows = np.flatnonzero(seller.terms.in_advance[seller.product_of(due.subscription)] & ~due.supplements)
+    carried = following(seller.catalog, due.take(rows))
+    fees = recurring(seller, carried["subscription"].to_numpy(), carried["number"].to_numpy())
     return fees.join(carried, on=["subscription", "number"], how="left", maintain_order="left")
+
+
+def following(catalog: CompiledCatalog, due: Due) -> pl.DataFrame:
+    """The period after each of these, `on` its number; of one that opens, the first that is paid."""
+    clock = catalog.subscriptions.life[due.subscription, 3]
+    first, _, _ = catalog.subscriptions.clocks.periods_of(clock, paid_from(catalog, due.subscription))
+    number = np.where(due.opens, first, due.number + 1)
+    start, _ = whole_periods(catalog, due.subscription, number)
+    goes_on = due.opens | (start < catalog.subscriptions.life[due.subscription, 1])
+    rows = {"subscription": due.subscription, "number": number, "on": due.number}
+    return pl.DataFrame({name: values[goes_on] for name, values in rows.items()})
 
 
 def on_purchase(seller: Seller, due: Due, pays_setup: Mask) -> pl.DataFrame:
     """One-time and setup fees of the subscriptions that open, of which `pays_setup` tells: nobody else has paid it."""
-    opening = due.subscription[~due.closes]
-    number = due.number[~due.closes]
+    opening = due.subscription[due.opens]
+    number = due.number[due.opens]
     terms, product = seller.terms, seller.product_of(opening)
     blocks = []
     for kind, amounts, pays in (

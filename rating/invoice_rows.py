@@ -12,7 +12,7 @@ import orjson
 import polars as pl
 
 from rating import wide
-from rating.due import Due, paid_from, whole_periods
+from rating.due import VOIDS_NONE, Due, paid_from, whole_periods
 from rating.fees import Seller
 from rating.invoice_wording import wording
 from rating.notices import ids_of
@@ -28,6 +28,7 @@ from schemas.ledger import polars_schema
 _INVOICES, _LINES, _SETTLED = (polars_schema(table) for table in (INVOICES, INVOICE_LINES, SETTLED_PERIODS))
 _TIME = pl.Datetime("us", "UTC")
 _PLACE = ["subscription", "on"]
+_ID = ["subscription_id", "period", "revision"]
 _KIND_NAMES = {int(kind): kind.label for kind in LineKind}
 _BLOCK = (
     *("id", "name", "external_id", "billing_address", "billing_email", "billing_phone", "remittance_instructions"),
@@ -61,10 +62,13 @@ def bills(
 def settled_rows(seller: Seller, settled: Due, made: Bills, due: Due, waits: Mapping[int, Wait]) -> pl.DataFrame:
     """What became of each period that was settled, and, of a subscription that waits, of its first that is due."""
     done = _periods(seller, settled).join(
-        made.place.select("subscription", "invoice_id", number="on"), on=["subscription", "number"], how="left"
+        made.place.select("subscription", "invoice_id", number="on"),
+        on=["subscription", "number"],
+        how="left",
+        maintain_order="left",
     )
     invoiced = pl.col("invoice_id").is_not_null()
-    done = done.with_columns(
+    done = done.filter(invoiced | ~pl.Series(settled.supplements, dtype=pl.Boolean)).with_columns(
         outcome=pl.when(invoiced).then(pl.lit(Outcome.INVOICED.label)).otherwise(pl.lit(Outcome.NOTHING_DUE.label)),
         reason=pl.lit(None, pl.String),
         reason_detail=pl.lit(None, pl.String),
@@ -98,16 +102,22 @@ def _periods(seller: Seller, due: Due) -> pl.DataFrame:
 
 
 def _invoiced(seller: Seller, due: Due, lines: pl.DataFrame) -> pl.DataFrame:
-    """Which due periods have an invoice, and its id."""
+    """Which due periods have an invoice, and its id. One that takes another's place is there whatever it owes."""
     owing = lines.filter((pl.col("exact") != 0) | (pl.col("rounded") != 0)).select(_PLACE).unique()
-    always = due.closes & seller.terms.is_test[seller.product_of(due.subscription)]
-    periods = _periods(seller, due).rename({"number": "on"}).with_columns(always=pl.Series(always, dtype=pl.Boolean))
-    owed = periods.join(owing.with_columns(owing=True), on=_PLACE, how="left", maintain_order="left")
-    place = owed.filter(pl.col("owing").fill_null(value=False) | pl.col("always"))
-    place = place.with_columns(revision=pl.lit(0, pl.Int32))
-    return place.with_columns(invoice_id=ids_of(place, ["subscription_id", "period", "revision"])).drop(
-        "owing", "always"
+    replaces = due.voids != VOIDS_NONE
+    tested = due.closes & seller.terms.is_test[seller.product_of(due.subscription)]
+    periods = _periods(seller, due).rename({"number": "on"})
+    periods = periods.with_columns(
+        always=pl.Series(tested | replaces, dtype=pl.Boolean),
+        issued_at=pl.Series(due.issued).cast(_TIME),
+        revision=pl.Series(due.revision, dtype=pl.Int32),
     )
+    owed = periods.join(owing.with_columns(owing=True), on=_PLACE, how="left", maintain_order="left")
+    billed = owed["owing"].fill_null(value=False) | owed["always"]
+    place, voided = owed.filter(billed).drop("owing", "always"), pl.Series(due.voids, dtype=pl.Int32).filter(billed)
+    earlier = ids_of(place.with_columns(revision=voided), _ID)
+    none = pl.Series([None], dtype=pl.String).new_from_index(0, len(place))
+    return place.with_columns(invoice_id=ids_of(place, _ID), voids=none.zip_with(voided == VOIDS_NONE, earlier))
 
 
 def _synthetic(seller: Seller, usage: pl.DataFrame, subscription: Index) -> pl.Series:
@@ -213,19 +223,28 @@ def _invoice_rows(
     )
     rows = rows.with_columns(
         *_of_subscription(seller, subscription, seller.product_of(subscription)),
-        number=pl.col("subscription_id") + "-" + pl.col("period").cast(pl.String),
+        number=_numbers(place),
         subscriber=wide.picked(seller.catalog.subscriptions.subscriber, subscription),
-        voids=pl.lit(None, pl.String),
-        issued_at=pl.col("period_end"),
         total=_decimal(rows["total"].fill_null(0), AMOUNT_SCALE),
         lines=pl.col("lines").fill_null(0),
         recipient=_recipients(catalog, seller, subscription),
-        credentials=pl.col("credentials").fill_null("[]"),
+        # Of what came later, not of the whole period, is a supplement.
+        credentials=pl.when((pl.col("revision") == 0) | pl.col("voids").is_not_null())
+        .then(pl.col("credentials"))
+        .fill_null("[]"),
         certificate=pl.lit(certificate),
         synthetic=_synthetic(seller, usage, subscription),
         catalog_digest=pl.lit(seller.catalog.digest),
     )
     return rows.select(_INVOICES.names()).cast(_INVOICES)
+
+
+def _numbers(place: pl.DataFrame) -> pl.Series:
+    """What people call invoices. A full stop sets a revision off, for the name of a subscription may end in a dash and
+    digits.
+    """
+    revision = pl.when(pl.col("revision") > 0).then(pl.format(".{}", "revision")).otherwise(pl.lit(""))
+    return place.select(pl.format("{}-{}", "subscription_id", "period") + revision).to_series()
 
 
 def _credentials(usage: pl.DataFrame) -> pl.DataFrame:

@@ -7,16 +7,16 @@ rounded once per charge and tier, less what invoices say; so late events and ret
 import numpy as np
 import polars as pl
 
-from rating.due import Due
-from rating.fees import KEY, OWED, Seller, billed_ahead, flats_at_zero, on_purchase, recurring, spends
+from rating.due import VOIDS_NONE, Due
+from rating.fees import KEY, OWED, Seller, billed_ahead, flats_at_zero, following, on_purchase, recurring, spends
 from rating.money import round_to
 from rating.prices import Mask
-from schemas.invoices import LineKind
+from schemas.invoices import OF_LINE_ITEMS, LineKind
 
 # Where a line stands, and what it is for: `on` is the number of the due period whose invoice carries it, `adjusts` the
 # kind that an adjustment or a proration corrects, null of all others.
 LINES = {**OWED, "on": pl.Int64, "adjusts": pl.Int64, "refund_id": pl.String}
-_USAGE = [int(kind) for kind in LineKind if LineKind.USAGE <= kind <= LineKind.MAXIMUM_AMOUNT]
+_USAGE = [int(kind) for kind in OF_LINE_ITEMS]
 _OF_PERIODS = [*_USAGE, int(LineKind.MINIMUM_SPEND), int(LineKind.MAXIMUM_SPEND)]
 _PERIOD = ["subscription", "number"]
 
@@ -44,16 +44,22 @@ def changed_periods(usage: pl.DataFrame, invoiced: pl.DataFrame, due: Due) -> pl
     before = invoiced.filter(pl.col("kind").is_in(_USAGE))
     compared = usage.join(_summed(before), on=KEY, how="full", coalesce=True)
     differs = pl.col("exact").fill_null(0) != pl.col("invoiced_exact").fill_null(0)
-    closing = pl.DataFrame({"subscription": due.subscription[due.closes], "number": due.number[due.closes]})
-    last = closing.group_by("subscription").agg(last=pl.col("number").max())
+    closing = _periods(due, due.closes)
+    last = _periods(due, due.closes | due.supplements).group_by("subscription").agg(last=pl.col("number").max())
     earlier = compared.filter(differs).join(last, on="subscription").filter(pl.col("number") <= pl.col("last"))
     return pl.concat([closing, earlier.select(_PERIOD)]).unique(maintain_order=True)
 
 
 def owed_lines(
-    seller: Seller, due: Due, usage: pl.DataFrame, periods: pl.DataFrame, invoiced: pl.DataFrame, pays_setup: Mask
+    seller: Seller,
+    due: Due,
+    usage: pl.DataFrame,
+    periods: pl.DataFrame,
+    invoiced: pl.DataFrame,
+    settled: pl.DataFrame,
+    pays_setup: Mask,
 ) -> pl.DataFrame:
-    """All lines but refunds, columns as in LINES; `periods` are those of `changed_periods`."""
+    """All lines but refunds, columns as in LINES; `periods` are those of `changed_periods`, `settled` the last ones."""
     own = usage.join(periods, on=_PERIOD, how="semi")
     totals = own.group_by("subscription", "number", "charge").agg(pl.col("usage").sum())
     metered = own.select(list(OWED))
@@ -64,7 +70,7 @@ def owed_lines(
     return pl.concat(
         [
             _placed(_less(target, before), due),
-            _fees(seller, due, invoiced),
+            _fees(seller, due, invoiced.filter(pl.col("kind") == LineKind.RECURRING_FEE), settled),
             _carried(on_purchase(seller, due, pays_setup)),
         ]
     )
@@ -105,11 +111,8 @@ def _less(target: pl.DataFrame, invoiced: pl.DataFrame) -> pl.DataFrame:
 
 def _placed(lines: pl.DataFrame, due: Due) -> pl.DataFrame:
     """Lines of due periods on their own invoices; those of earlier periods as adjustments on the first."""
-    closing = np.flatnonzero(due.closes)
-    own = pl.DataFrame({"subscription": due.subscription[closing], "number": due.number[closing]})
-    own = own.with_columns(own=pl.lit(value=True))
-    first = np.flatnonzero(due.is_first)
-    firsts = pl.DataFrame({"subscription": due.subscription[first], "first": due.number[first]})
+    own = _periods(due, due.closes).with_columns(own=pl.lit(value=True))
+    firsts = _periods(due, due.is_first).rename({"number": "first"})
     placed = lines.join(own, on=_PERIOD, how="left").join(firsts, on="subscription", how="left")
     is_own = pl.col("own").fill_null(value=False)
     placed = placed.with_columns(
@@ -121,28 +124,48 @@ def _placed(lines: pl.DataFrame, due: Due) -> pl.DataFrame:
     return placed.filter(is_own | (pl.col("rounded") != 0) | (pl.col("exact") != 0)).select(list(LINES))
 
 
-def _fees(seller: Seller, due: Due, invoiced: pl.DataFrame) -> pl.DataFrame:
+def _fees(seller: Seller, due: Due, invoiced: pl.DataFrame, settled: pl.DataFrame) -> pl.DataFrame:
     """Recurring fees: of due periods, less what was billed in advance, and those billed ahead now."""
-    ahead = billed_ahead(seller, due)
-    closing = np.flatnonzero(due.closes)
-    target = recurring(seller, due.subscription[closing], due.number[closing])
-    before = invoiced.filter(pl.col("kind") == LineKind.RECURRING_FEE)
+    followed = _followed(due, settled)
+    ahead = billed_ahead(seller, due.take(np.flatnonzero(~followed)))
+    billed = _periods(due, due.closes).with_columns(on=pl.col("number"))
+    periods = pl.concat([billed, following(seller.catalog, due.take(np.flatnonzero(followed)))])
+    target = recurring(seller, periods["subscription"].to_numpy(), periods["number"].to_numpy())
     now = ahead.select(
         *KEY, invoiced_quantity=pl.col("quantity"), invoiced_exact=pl.col("exact"), invoiced=pl.col("rounded")
     )
-    periods = pl.DataFrame({"subscription": due.subscription[closing], "number": due.number[closing]})
-    before = pl.concat([before.select(now.columns), now]).join(periods, on=_PERIOD, how="semi")
-    rest = _less(target, before)
-    fee = int(LineKind.RECURRING_FEE)
-    own = rest.with_columns(
-        kind=pl.when(pl.col("was_invoiced"))
-        .then(pl.lit(int(LineKind.PRORATION), pl.Int64))
-        .otherwise(pl.lit(fee, pl.Int64)),
-        adjusts=pl.when(pl.col("was_invoiced")).then(pl.lit(fee, pl.Int64)),
-        on=pl.col("number"),
-        refund_id=pl.lit(None, pl.String),
+    before = pl.concat([invoiced.select(now.columns), now])
+    beyond = before.join(_periods(due, due.supplements).rename({"number": "on"}), on="subscription")
+    beyond = beyond.filter(pl.col("number") > pl.col("on"))
+    periods = pl.concat([periods, beyond.select(*_PERIOD, "on").unique(maintain_order=True)])
+    own = _less(target, before.join(periods, on=_PERIOD, how="semi")).join(periods, on=_PERIOD, how="left")
+    return pl.concat([_corrected(own), _carried(ahead)])
+
+
+def _followed(due: Due, settled: pl.DataFrame) -> Mask:
+    """Which rows are made anew after the period behind them was settled, so that its fee is not billed ahead."""
+    last = pl.DataFrame({"subscription": due.subscription}).join(
+        settled.select("subscription", "period"), on="subscription", how="left", maintain_order="left"
     )
-    return pl.concat([own.select(list(LINES)), _carried(ahead)])
+    later = last["period"].fill_null(0).to_numpy() - 1 > due.number
+    followed: Mask = (due.voids != VOIDS_NONE) & ~due.supplements & later
+    return followed
+
+
+def _corrected(fees: pl.DataFrame) -> pl.DataFrame:
+    """Fees as lines: a proration where a part of them was invoiced before."""
+    fee = int(LineKind.RECURRING_FEE)
+    was_invoiced = pl.col("was_invoiced")
+    kind = pl.when(was_invoiced).then(pl.lit(int(LineKind.PRORATION), pl.Int64)).otherwise(pl.lit(fee, pl.Int64))
+    return fees.with_columns(
+        kind=kind,
+        adjusts=pl.when(was_invoiced).then(pl.lit(fee, pl.Int64)),
+        refund_id=pl.lit(None, pl.String),
+    ).select(list(LINES))
+
+
+def _periods(due: Due, rows: Mask) -> pl.DataFrame:
+    return pl.DataFrame({"subscription": due.subscription[rows], "number": due.number[rows]})
 
 
 def _carried(owed: pl.DataFrame) -> pl.DataFrame:

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from rating import wide
-from rating.book import INVOICED, SUMMED, number_invoiced, number_lines
+from rating.book import INVOICED, SETTLED, SUMMED, number_invoiced, number_lines
 from rating.due import NEVER, OPENING, Due, Moments, due_periods
 from rating.fees import Seller
 from rating.owed import owed_lines, usage_owed
@@ -86,7 +86,8 @@ def _settled(tariff: Tariff, due: Due, lines: pl.DataFrame) -> pl.DataFrame:
     periods = pl.DataFrame({"subscription": due.subscription[closing], "number": due.number[closing]})
     before: dict[str, Any] = dict(INVOICED)
     none = number_invoiced(pl.DataFrame(schema=before), catalog)
-    owed = owed_lines(seller, due, usage, periods, none, pays_setup(tariff, due, {}))
+    nothing: dict[str, Any] = dict(SETTLED)
+    owed = owed_lines(seller, due, usage, periods, none, pl.DataFrame(schema=nothing), pays_setup(tariff, due, {}))
     own = pl.concat(
         [
             owed.filter(pl.col("number") == OPENING),

@@ -81,7 +81,8 @@ def settle(tariff: Tariff, due: Due, book: Book, certificate: str) -> Settlement
     waiting = np.array(sorted(waits), np.int64)
     open_due = without(due, waiting)
     clear = periods.filter(~pl.col("subscription").is_in(waiting))
-    lines = owed_lines(seller, open_due, usage, clear, invoiced, pays_setup(tariff, open_due, book.setup_paid_by))
+    pays = pays_setup(tariff, open_due, book.setup_paid_by)
+    lines = owed_lines(seller, open_due, usage, clear, invoiced, book.settled, pays)
     lines = pl.concat([lines, _refunds(tariff, open_due, book)])
     bills = invoice_rows.bills(tariff.catalog, seller, open_due, lines, numbered.lines, certificate)
     return Settlement(
@@ -128,7 +129,7 @@ def pays_setup(tariff: Tariff, due: Due, paid_by: Mapping[tuple[str, str], str])
     `paid_by` names the subscription that has paid it already, by organization and product.
     """
     seller = tariff.seller
-    opening = due.subscription[~due.closes]
+    opening = due.subscription[due.opens]
     pays = np.ones(len(opening), np.bool_)
     for place in np.flatnonzero(seller.terms.setup_once_per_organization[seller.product_of(opening)]).tolist():
         row = int(opening[place])
@@ -159,6 +160,6 @@ def _refunds(tariff: Tariff, due: Due, book: Book) -> pl.DataFrame:
 
 
 def _first_after(due: Due, subscription: int, refund: Refund) -> int | None:
-    rows: Index = np.flatnonzero((due.subscription == subscription) & due.closes)
+    rows: Index = np.flatnonzero((due.subscription == subscription) & (due.closes | due.supplements))
     moment = microseconds(refund.issued_at)
-    return next((int(due.number[row]) for row in rows.tolist() if due.end[row] >= moment), None)
+    return next((int(due.number[row]) for row in rows.tolist() if due.issued[row] >= moment), None)

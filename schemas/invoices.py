@@ -50,6 +50,9 @@ class LineKind(_Labelled):
     REFUND = 13
 
 
+OF_LINE_ITEMS = tuple(kind for kind in LineKind if LineKind.USAGE <= kind <= LineKind.MAXIMUM_AMOUNT)
+
+
 class Outcome(_Labelled):
     """What became of a settlement period that was due."""
 

@@ -19,8 +19,9 @@ from dataflows.ledger.compaction import Housekeeping
 from dataflows.ledger.folder import LedgerFolder, take_lock
 from dataflows.settlement.reading import Completeness, LedgerReader, look
 from dataflows.settlement.writing import invoice_writers
-from rating.book import settled_numbers
-from rating.due import NEVER, Due, Moments, due_periods
+from rating.book import moved, settled_numbers
+from rating.due import NEVER, VOIDS_NONE, Due, Moments, again, due_periods, ended
+from rating.notices import ids_of
 from rating.prices import Index
 from rating.settle import Settlement, Tariff, settle
 from schemas.invoices import Outcome
@@ -28,6 +29,7 @@ from schemas.invoices import Outcome
 # Every reading goes through all line items, and every settling holds what it makes in memory.
 _PERIODS_READ_AT_ONCE = 100_000
 _PERIODS_SETTLED_AT_ONCE = 25_000
+_TIME = pl.Datetime("us", "UTC")
 LOCK = "settlement.lock"
 
 
@@ -80,6 +82,7 @@ class Closer:
         writers = folder.shape.writers
         group = (columns.id_hash % np.uint32(folder.shape.key_groups)).astype(np.int64)
         self._writer_of = folder.settlement_writers().start + group % writers
+        self._refunds = [(one.id, one.invoice) for one in tariff.catalog.refunds]
         self.progress = SettlementProgress()
 
     @property
@@ -90,27 +93,62 @@ class Closer:
     def close(self, until: Moments, writers: Collection[int]) -> None:
         """Settle what is due by then of the key groups of some settlement writers, and publish it."""
         with look(self._folder.root) as reader:
-            facts = reader.completeness(self._folder.shape.writers)
-            _check_conserved(self._folder, facts)
+            facts = self._facts(reader)
             settled = reader.settled(self._ids)
-            due = self._due(settled, until, writers)
-            self.progress.due += len(due.subscription)
+            due = self._due(reader, settled, until, writers)
+            self.progress.due += int((due.revision == 0).sum())
             if len(due.subscription):
                 self._settle(_Round(reader, facts, due, settled), until, writers)
         self._on_progress(self.progress)
 
-    def _due(self, settled: pl.DataFrame, until: Moments, writers: Collection[int]) -> Due:
-        catalog = self._tariff.seller.catalog
+    def correct(self, subscription_id: str, period: int, revision: int, moment: int) -> None:
+        """Make an invoice anew, from what ledger and catalog say by now; the new one takes its place."""
+        named = pl.DataFrame({"subscription_id": [subscription_id], "period": [period], "revision": [revision]})
+        with look(self._folder.root, voided=ids_of(named, named.columns).to_list()) as reader:
+            facts = self._facts(reader)
+            row = self._tariff.seller.catalog.subscription_rows[subscription_id]
+            due = self._again(reader, np.array([row]), np.array([period - 1]), np.array([revision]), moment)
+            settled = reader.settled(self._ids)
+            writers = [int(self._writer_of[row])]
+            self._settle(_Round(reader, facts, due, settled, corrects=True), Moments.both(moment), writers)
+
+    def _facts(self, reader: LedgerReader) -> Completeness:
+        facts = reader.completeness(self._folder.shape.writers)
+        _check_conserved(self._folder, facts)
+        return facts
+
+    def _due(self, reader: LedgerReader, settled: pl.DataFrame, until: Moments, writers: Collection[int]) -> Due:
+        catalog, terms = self._tariff.seller.catalog, self._tariff.seller.terms
         numbers = settled_numbers(settled, len(self._ids), NEVER)
-        due = due_periods(catalog, self._tariff.seller.terms, numbers, until)
-        return due.take(np.flatnonzero(np.isin(self._writer_of[due.subscription], list(writers))))
+        every = due_periods(catalog, terms, numbers, until)
+        due = every.take(np.flatnonzero(np.isin(self._writer_of[every.subscription], list(writers))))
+        over = ended(catalog, terms, numbers, until, every)
+        over = over[np.isin(self._writer_of[over], list(writers))]
+        return due.joined(self._supplements(reader, settled, over, until.usual)) if len(over) else due
+
+    def _supplements(self, reader: LedgerReader, settled: pl.DataFrame, over: Index, moment: int) -> Due:
+        """The last periods of subscriptions that are over, of which something is owed by now, or that were moved."""
+        catalog = self._tariff.seller.catalog
+        ends = pl.Series(catalog.subscriptions.life[over, 1]).cast(_TIME)
+        asked = self._ids[over].with_columns(ended_at=ends)
+        own = settled.join(asked, on="subscription", how="semi")
+        changed = moved(own, catalog)["subscription"].to_numpy()
+        found = np.union1d(reader.afterwards(asked, self._refunds), changed)
+        numbers = settled_numbers(own, len(self._ids), NEVER)[found]
+        return self._again(reader, found, numbers, np.full(len(found), VOIDS_NONE), moment)
+
+    def _again(self, reader: LedgerReader, subscription: Index, number: Index, voids: Index, moment: int) -> Due:
+        asked = pl.DataFrame({"subscription": subscription, "number": number})
+        asked = asked.join(self._ids, on="subscription", how="left", maintain_order="left")
+        revision = asked.join(reader.revisions(asked), on=["subscription", "number"], maintain_order="left")["revision"]
+        catalog = self._tariff.seller.catalog
+        return again(catalog, subscription, number, revision.to_numpy(), voids, moment)
 
     def _settle(self, now: "_Round", until: Moments, writers: Collection[int]) -> None:
         catalog = self._tariff.seller.catalog
-        refunds = [(one.id, one.invoice) for one in self._tariff.catalog.refunds]
-        whole = now.reader.whole(refunds, int(now.due.start.min()))
+        whole = now.reader.whole(self._refunds, int(now.due.start.min()))
         known = set(whole.refunded["invoice_id"])
-        self.progress.stray_refunds = [name for name, invoice in refunds if invoice not in known]
+        self.progress.stray_refunds = [name for name, invoice in self._refunds if invoice not in known]
         said = now.reader.waiting()
         certificate = now.facts.certificate(catalog.digest)
         owners = self._ids.select("subscription_id", writer=pl.Series(self._writer_of))
@@ -120,8 +158,11 @@ class Closer:
                 for part in parts_of(read, _PERIODS_SETTLED_AT_ONCE):
                     made = settle(self._tariff, part, book.of(np.unique(part.subscription)), certificate)
                     out.append(self._news(made, said))
-                    self.progress.done += len(part.subscription)
+                    self.progress.done += int((part.revision == 0).sum())
                     self._on_progress(self.progress)
+            if now.corrects and self.progress.waiting:
+                name, reason, detail = self.progress.waiting[0]
+                raise RatemillError(f"nothing was changed: subscription {name} would not be settled: {reason}: {detail}")
             out.publish(now.facts, until.usual, catalog.digest)
 
     def _named(self, part: Due) -> pl.DataFrame:
@@ -144,12 +185,13 @@ class Closer:
 
 @dataclass(frozen=True, slots=True)
 class _Round:
-    """One look at the ledger, and what is due by it."""
+    """One look at the ledger, and what is due by it; one that corrects is given up if its subscription waits."""
 
     reader: LedgerReader
     facts: Completeness
     due: Due
     settled: pl.DataFrame
+    corrects: bool = False
 
 
 def parts_of(due: Due, height: int = _PERIODS_SETTLED_AT_ONCE) -> Iterator[Due]:

@@ -16,21 +16,28 @@ from typing import Any
 
 import duckdb
 import msgspec
+import numpy as np
 import polars as pl
 
 from dataflows.ledger.commit import offsets_of
 from dataflows.ledger.published import published_files_sql
 from rating.book import INVOICED, REFUNDED, SETTLED, SUMMED, Book
 from rating.periods import microseconds, moment_of
+from rating.prices import Index
+from schemas.invoices import OF_LINE_ITEMS
 from schemas.ledger import TABLES
 from schemas.verdicts import VERDICT_LABELS
 
+Refunds = Sequence[tuple[str, str]]
+
 _MEMORY = "256MB"
 _LONGEST_LATENESS = 35 * 86_400_000_000
-# What a voided invoice said counts no more.
+# What a voided invoice said counts no more, nor what one says that is about to be voided.
+_VOIDED = """
+    CREATE VIEW voided AS SELECT voids FROM invoices WHERE voids IS NOT NULL UNION ALL SELECT invoice_id FROM replaced
+"""
 _STANDING = """
-    CREATE VIEW standing_lines AS SELECT * FROM invoice_lines
-    WHERE invoice_id NOT IN (SELECT voids FROM invoices WHERE voids IS NOT NULL)
+    CREATE VIEW standing_lines AS SELECT * FROM invoice_lines WHERE invoice_id NOT IN (SELECT voids FROM voided)
 """
 _SUMMED = """
     SELECT
@@ -57,8 +64,42 @@ _SETTLED = """
 _WAITING = """
     SELECT DISTINCT subscription_id, period, reason, reason_detail FROM settled_periods WHERE outcome = 'waiting'
 """
+# Subscriptions that have ended: those whose line items, or prepaid fees, are not what invoices say of them, or that get
+# a refund. Flat amounts at zero usage have no line items, so that theirs are always looked at.
+_AFTERWARDS = """
+    SELECT coalesce(owed.subscription, said.subscription) AS subscription
+    FROM (
+        SELECT ended.subscription, sum(l.amount) AS amount
+        FROM line_items AS l JOIN ended USING (subscription_id)
+        WHERE l.line_kind NOT IN ('trial', 'blocked') AND l.period_start < ended.ended_at
+        GROUP BY ALL
+    ) AS owed FULL JOIN (
+        SELECT ended.subscription,
+            sum(l.exact_amount) FILTER (WHERE list_contains($summed, coalesce(l.adjusts, l.line_kind))) AS amount,
+            sum(l.exact_amount) FILTER (
+                WHERE coalesce(l.adjusts, l.line_kind) = 'recurring_fee' AND l.period_start >= ended.ended_at
+            ) AS prepaid
+        FROM standing_lines AS l JOIN ended USING (subscription_id)
+        GROUP BY ALL
+    ) AS said USING (subscription)
+    WHERE coalesce(owed.amount, 0) <> coalesce(said.amount, 0) OR coalesce(said.prepaid, 0) <> 0
+    UNION
+    SELECT ended.subscription
+    FROM refunds AS r
+    JOIN invoices AS i ON i.invoice_id = r.invoice
+    JOIN ended USING (subscription_id)
+    WHERE r.refund NOT IN (SELECT refund_id FROM standing_lines WHERE refund_id IS NOT NULL)
+    ORDER BY ALL
+"""
+_REVISIONS = """
+    SELECT a.subscription, a.number, 1 + coalesce(max(i.revision), 0) AS revision
+    FROM asked AS a LEFT JOIN invoices AS i ON i.subscription_id = a.subscription_id AND i.period = a.number + 1
+    GROUP BY ALL ORDER BY ALL
+"""
 _REFUNDED = """
-    SELECT i.invoice_id, i.subscription_id, i.currency, i.total, coalesce(sum(-l.exact_amount), 0) AS refunded
+    SELECT i.invoice_id, i.subscription_id, i.currency,
+        CASE WHEN i.invoice_id IN (SELECT voids FROM voided) THEN 0 ELSE i.total END AS total,
+        coalesce(sum(-l.exact_amount), 0) AS refunded
     FROM invoices AS i
     JOIN refunds AS r ON r.invoice = i.invoice_id
     LEFT JOIN standing_lines AS l ON l.refund_id = r.refund
@@ -133,7 +174,7 @@ class Completeness:
 class LedgerReader:
     """One consistent look at a ledger, whose tables are given by statements; close it to let the look go."""
 
-    def __init__(self, tables: Mapping[str, str], threads: int, spill: Path) -> None:
+    def __init__(self, tables: Mapping[str, str], threads: int, spill: Path, voided: Sequence[str] = ()) -> None:
         # What does not fit goes to a folder of its own: two connections would mix up their files.
         self._spill = spill / f"queries-{os.getpid()}-{secrets.token_hex(4)}"
         self._connection = duckdb.connect(
@@ -142,6 +183,9 @@ class LedgerReader:
         self._connection.execute("SET TimeZone = 'UTC'")
         for table, statement in tables.items():
             self._connection.execute(f"CREATE VIEW {table} AS {statement}")
+        replaced = pl.DataFrame({"invoice_id": voided}, schema={"invoice_id": pl.String})
+        self._connection.register("replaced", replaced.to_arrow())
+        self._connection.execute(_VOIDED)
         self._connection.execute(_STANDING)
         self._connection.execute("BEGIN TRANSACTION")
 
@@ -164,6 +208,21 @@ class LedgerReader:
         """The last settled period of each subscription of `ids` (`subscription_id`, `subscription`)."""
         found = self._frame(_SETTLED).join(ids, on="subscription_id")
         return found.select(list(SETTLED)).cast(SETTLED)  # type: ignore[arg-type]
+
+    def afterwards(self, ended: pl.DataFrame, refunds: Refunds) -> Index:
+        """Of subscriptions that were settled to their end (`subscription_id`, `subscription`, `ended_at`): those of
+        which invoices do not say what ledger and catalog say by now.
+        """
+        self._connection.register("ended", ended.to_arrow())
+        self._register_refunds(refunds)
+        summed = [kind.label for kind in OF_LINE_ITEMS]
+        found = self._connection.execute(_AFTERWARDS, {"summed": summed}).fetchall()
+        return np.array([row[0] for row in found], np.int64)
+
+    def revisions(self, asked: pl.DataFrame) -> pl.DataFrame:
+        """The next `revision` of the invoices of periods (`subscription_id`, `subscription`, `number`)."""
+        self._connection.register("asked", asked.to_arrow())
+        return self._frame(_REVISIONS).cast({"subscription": pl.Int64, "number": pl.Int64, "revision": pl.Int64})
 
     def waiting(self) -> pl.DataFrame:
         """What was said of periods that wait."""
@@ -190,14 +249,13 @@ class LedgerReader:
             rated_twice=whole.rated_twice,
         )
 
-    def whole(self, refunds: Sequence[tuple[str, str]], since: int) -> "WholeLedger":
+    def whole(self, refunds: Refunds, since: int) -> "WholeLedger":
         """What concerns more than one subscription; `refunds` are ids of refunds and of their invoices.
 
         Events rated twice are looked for from the longest lateness before a moment on, in microseconds: adjustments
         are of periods before it.
         """
-        asked = pl.DataFrame(refunds, schema={"refund": pl.String, "invoice": pl.String}, orient="row")
-        self._connection.register("refunds", asked.to_arrow())
+        self._register_refunds(refunds)
         refunded = self._frame(_REFUNDED).select(list(REFUNDED)).cast(REFUNDED)  # type: ignore[arg-type]
         done = "SELECT refund_id FROM standing_lines WHERE refund_id IS NOT NULL"
         return WholeLedger(
@@ -206,6 +264,10 @@ class LedgerReader:
             setup_paid_by={(row[0], row[1]): row[2] for row in self._connection.execute(_SETUP).fetchall()},
             rated_twice=dict(self._connection.execute(_RATED_TWICE, [since - _LONGEST_LATENESS]).fetchall()),
         )
+
+    def _register_refunds(self, refunds: Refunds) -> None:
+        asked = pl.DataFrame(refunds, schema={"refund": pl.String, "invoice": pl.String}, orient="row")
+        self._connection.register("refunds", asked.to_arrow())
 
     def _frame(self, statement: str) -> pl.DataFrame:
         found = pl.from_arrow(self._connection.sql(statement).to_arrow_table())
@@ -223,7 +285,7 @@ class WholeLedger:
     rated_twice: dict[str, str]
 
 
-def look(root: Path, threads: int = 1) -> "closing[LedgerReader]":
-    """A reader that is closed at the end of the block."""
+def look(root: Path, threads: int = 1, voided: Sequence[str] = ()) -> "closing[LedgerReader]":
+    """A reader that is closed at the end of the block; it takes the invoices `voided` for voided."""
     tables = {table: published_files_sql(root, table) for table in TABLES}
-    return closing(LedgerReader(tables, threads, root / "pending"))
+    return closing(LedgerReader(tables, threads, root / "pending", voided))

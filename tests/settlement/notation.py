@@ -1,4 +1,5 @@
-"""The case notation with settlement: `settle TIME`, and what came of it: `invoice`, its `line`s, `nothing`, `waits`.
+"""The case notation with settlement: `settle TIME`, or `correct NUMBER TIME`, and what came of it: `invoice`, its
+`line`s, `nothing`, `waits`.
 
     settle  2026-02-01
     invoice acme 1 12.50
@@ -6,6 +7,8 @@
     line    recurring_fee 2.50
     nothing other
     waits   third catalog_changed
+    correct acme-1 2026-02-10
+    invoice acme 1.1 12
 
 Lines stand in the order of the invoice; an invoice without lines below it may have any. `change KIND ID key: value`
 edits an entry of the catalog from there on; without keys, the entry is gone.
@@ -43,20 +46,21 @@ class Invoice:
 
     place: str
     subscription: str
-    period: int
+    period: str
     total: Fraction
     lines: list[InvoiceLine] = field(default_factory=list)
 
 
 @dataclass
 class Settling:
-    """One `settle`, and all that is to come of it: every invoice, and every subscription that waits."""
+    """One `settle` or `correct`, and all that is to come of it: every invoice, and every subscription that waits."""
 
     place: str
     as_of: datetime
     invoices: list[Invoice] = field(default_factory=list)
     nothing: list[str] = field(default_factory=list)
     waits: dict[str, str] = field(default_factory=dict)
+    corrects: str | None = None
 
 
 @dataclass
@@ -88,13 +92,19 @@ class SettlementReading(Reading):
         self._take_records()
         self.steps.append(Settling(words.place, time_of(words.word("a time"), self.day, words.place)))
 
+    def _read_correct(self, words: Words) -> None:
+        self._take_records()
+        number = words.word("the invoice's number")
+        moment = time_of(words.word("a time"), self.day, words.place)
+        self.steps.append(Settling(words.place, moment, corrects=number))
+
     def _settling(self, words: Words) -> Settling:
         if not self.steps or not isinstance(self.steps[-1], Settling) or len(self.case.records) > self.taken:
             raise CaseError(words.place, "this stands below a `settle`")
         return self.steps[-1]
 
     def _read_invoice(self, words: Words) -> None:
-        who, period = words.word("the subscription"), int(number_of(words.word("the period"), words.place))
+        who, period = words.word("the subscription"), words.word("the period, and a revision")
         self.named.append(who)
         total = number_of(words.word("the total"), words.place)
         self._settling(words).invoices.append(Invoice(words.place, who, period, total))
