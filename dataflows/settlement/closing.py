@@ -162,7 +162,9 @@ class Closer:
                     self._on_progress(self.progress)
             if now.corrects and self.progress.waiting:
                 name, reason, detail = self.progress.waiting[0]
-                raise RatemillError(f"nothing was changed: subscription {name} would not be settled: {reason}: {detail}")
+                raise RatemillError(
+                    f"nothing was changed: subscription {name} would not be settled: {reason}: {detail}"
+                )
             out.publish(now.facts, until.usual, catalog.digest)
 
     def _named(self, part: Due) -> pl.DataFrame:

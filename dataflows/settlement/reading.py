@@ -224,6 +224,12 @@ class LedgerReader:
         self._connection.register("asked", asked.to_arrow())
         return self._frame(_REVISIONS).cast({"subscription": pl.Int64, "number": pl.Int64, "revision": pl.Int64})
 
+    def replaced(self) -> pl.DataFrame:
+        """The `revision` of each `invoice_id` that is about to be voided."""
+        return self._frame("SELECT invoice_id, revision FROM invoices SEMI JOIN replaced USING (invoice_id)").cast(
+            {"revision": pl.Int64}
+        )
+
     def waiting(self) -> pl.DataFrame:
         """What was said of periods that wait."""
         return self._frame(_WAITING)

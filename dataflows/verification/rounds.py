@@ -91,10 +91,12 @@ def _key(row: CommitRow, seen: Seen) -> tuple[int, int, str, tuple[tuple[int, in
     return sum(seen.values()), microseconds(row["progress"]), row["catalog_digest"], tuple(sorted(seen.items()))
 
 
-def look_before(folder: LedgerFolder, settled: Round, commits: Commits, threads: int = 1) -> "closing[LedgerReader]":
-    """The ledger as a round saw it."""
+def look_before(
+    folder: LedgerFolder, settled: Round, commits: Commits, voided: Sequence[str]
+) -> "closing[LedgerReader]":
+    """The ledger as a round saw it, which was to void some invoices."""
     tables = {table: _statement(folder, table, settled.seen, commits) for table in TABLES}
-    return closing(LedgerReader(tables, threads, folder.pending))
+    return closing(LedgerReader(tables, 1, folder.pending, voided))
 
 
 def _statement(folder: LedgerFolder, table: str, seen: Seen, commits: Commits) -> str:

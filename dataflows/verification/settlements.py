@@ -20,7 +20,7 @@ from dataflows.verification.commits import CommitRow, place_of
 from dataflows.verification.findings import Check, Difference, Findings, Unchecked
 from dataflows.verification.rounds import Commits, Round, Seen, look_before, named_commits, rounds_of, seen_by_offsets
 from rating.book import settled_numbers
-from rating.due import NEVER, Due, Moments, due_periods
+from rating.due import NEVER, VOIDS_NONE, Due, Moments, again, due_periods
 from rating.periods import ENDLESS, microseconds
 from rating.settle import Tariff, settle
 from schemas.invoices import Outcome
@@ -114,8 +114,10 @@ class Settlements:
         seen = {writer: count for writer, count in settled.seen.items() if writer in self._rating and count}
         certificate = self._facts(seen).certificate(settled.catalog)
         commits = {**self._rating, **self._settlement}
-        with look_before(self._folder, settled, commits) as reader:
-            computed = _computed(tariff, reader, settled, stored["settled_periods"], certificate)
+        replaced = stored["invoices"].select("invoice_id", replaced="voids").drop_nulls()
+        periods = stored["settled_periods"].join(replaced, on="invoice_id", how="left")
+        with look_before(self._folder, settled, commits, replaced["replaced"].to_list()) as reader:
+            computed = _computed(tariff, reader, settled, periods, certificate)
         for table, (check, keys) in _TABLES.items():
             rows = computed[table]
             if table == "settled_periods":
@@ -142,7 +144,8 @@ def _computed(tariff: Tariff, reader: LedgerReader, settled: Round, periods: pl.
     ids = pl.DataFrame({"subscription_id": columns.ids}).with_row_index("subscription")
     ids = ids.cast({"subscription": pl.Int64})
     before = reader.settled(ids)
-    due = _due(tariff, before, settled.as_of, periods.join(ids, on="subscription_id"))
+    periods = periods.join(ids, on="subscription_id").with_columns(number=pl.col("period") - 1)
+    due = _due(tariff, reader, before, settled.as_of, periods)
     if len(due.subscription):
         refunds = [(one.id, one.invoice) for one in tariff.catalog.refunds]
         whole = reader.whole(refunds, int(due.start.min()))
@@ -155,16 +158,30 @@ def _computed(tariff: Tariff, reader: LedgerReader, settled: Round, periods: pl.
     return {table: pl.concat(rows) for table, rows in found.items()}
 
 
-def _due(tariff: Tariff, before: pl.DataFrame, as_of: int, periods: pl.DataFrame) -> Due:
-    """The periods of a settlement as they were due: those that it says it has settled."""
+def _due(tariff: Tariff, reader: LedgerReader, before: pl.DataFrame, as_of: int, periods: pl.DataFrame) -> Due:
+    """The periods of a settlement as they were due: those that it says it has settled, for the first time or again."""
     catalog, terms = tariff.seller.catalog, tariff.seller.terms
     settled = settled_numbers(before, len(catalog.subscriptions.ids), NEVER)
-    tested = terms.is_test[catalog.subscriptions.product[periods["subscription"].to_numpy()]]
-    ends = periods["period_end"].dt.epoch("us").to_numpy()
+    is_again = pl.Series(settled[periods["subscription"].to_numpy()] >= periods["number"].to_numpy(), dtype=pl.Boolean)
+    first = periods.filter(~is_again)
+    tested = terms.is_test[catalog.subscriptions.product[first["subscription"].to_numpy()]]
+    ends = first["period_end"].dt.epoch("us").to_numpy()
     # Test modes have a grace of their own, so that their moment is another one.
     until = Moments(as_of, int(ends[tested].max(initial=-ENDLESS)))
     due = due_periods(catalog, terms, settled, until)
-    own = periods.select("subscription", number=pl.col("period") - 1).with_columns(is_own=pl.lit(value=True))
+    own = first.select("subscription", "number", is_own=pl.lit(value=True))
     known = pl.DataFrame({"subscription": due.subscription, "number": due.number})
     marked = known.join(own, on=["subscription", "number"], how="left", maintain_order="left")
-    return due.take(np.flatnonzero(marked["is_own"].fill_null(value=False).to_numpy()))
+    due = due.take(np.flatnonzero(marked["is_own"].fill_null(value=False).to_numpy()))
+    once_more = periods.filter(is_again).sort("subscription")
+    return due.joined(_again(tariff, reader, once_more, as_of)) if len(once_more) else due
+
+
+def _again(tariff: Tariff, reader: LedgerReader, periods: pl.DataFrame, as_of: int) -> Due:
+    key = ["subscription", "number"]
+    voids = reader.replaced().select(replaced="invoice_id", voids="revision")
+    asked = periods.join(voids, on="replaced", how="left", maintain_order="left")
+    asked = asked.join(reader.revisions(periods.select(*key, "subscription_id")), on=key, maintain_order="left")
+    rows = asked.select(*key, "revision", pl.col("voids").fill_null(VOIDS_NONE)).iter_columns()
+    subscription, number, revision, voided = (column.to_numpy() for column in rows)
+    return again(tariff.seller.catalog, subscription, number, revision, voided, as_of)

@@ -10,10 +10,14 @@ from typing import Any
 import polars as pl
 import yaml
 
+from dataflows.catalog_history import CatalogHistory
 from dataflows.connectors.catalog_folder import load_catalog
 from dataflows.launcher import run_rating
+from dataflows.ledger.folder import existing_folder
 from dataflows.ledger.published import read_table
 from dataflows.settings import Settings
+from dataflows.verification.findings import Findings
+from dataflows.verification.verifying import verify
 from ops.settling import correct_invoice, settle_ledger
 from rating.catalog import compile_catalog
 from tests.cases.notation import Case, Record
@@ -45,7 +49,10 @@ class Ledger:
         file.write_bytes(b"".join(record.raw + b"\n" for record in records))
         self.files.append(file)
         catalog = self.catalog()
-        run_rating(compile_catalog(load_catalog(catalog)), catalog, self.files, self.root, self.settings)
+        written = load_catalog(catalog)
+        compiled = compile_catalog(written)
+        run_rating(compiled, catalog, self.files, self.root, self.settings)
+        CatalogHistory(self.root).keep(written, compiled.digest)
 
     def change(self, change: Change) -> None:
         """Edit the catalog: a new entry, an entry with other values, or one less."""
@@ -92,7 +99,7 @@ def differences(case: Case, folder: Path) -> list[str]:
                 ledger.change(step)
             case _:
                 ledger.rate(step)
-    return [*found, *_laws(ledger)]
+    return [*found, *_laws(ledger), *_verified(ledger)]
 
 
 def _settled(step: Settling, ledger: Ledger, seen: set[str]) -> Iterator[str]:
@@ -159,13 +166,22 @@ def _number(value: Fraction) -> str:
     return str(value.numerator) if value.denominator == 1 else f"{value} ({float(value)})"
 
 
+def _verified(ledger: Ledger) -> Iterator[str]:
+    """What verification finds: settled once more, commit by commit, the same must come of it."""
+    findings = Findings()
+    verify(existing_folder(ledger.root), None, findings)
+    yield from (f"verification: {difference}" for difference in findings.differences)
+
+
 def _laws(ledger: Ledger) -> Iterator[str]:
     """What is invoiced for usage of a settled period is what the ledger has of it, when nothing waits."""
     settled = read_table(ledger.root, "settled_periods")
     if "waiting" in settled["outcome"]:
         return
     lines = read_table(ledger.root, "invoice_lines").with_columns(kind=pl.coalesce("adjusts", "line_kind"))
-    lines = lines.filter(~pl.col("invoice_id").is_in(read_table(ledger.root, "invoices")["voids"].drop_nulls().to_list()))
+    lines = lines.filter(
+        ~pl.col("invoice_id").is_in(read_table(ledger.root, "invoices")["voids"].drop_nulls().to_list())
+    )
     items = read_table(ledger.root, "line_items")
     # A flat amount may be due where the ledger has no line of it: at zero usage.
     items = items.filter(pl.col("line_kind") != "tier_flat")
