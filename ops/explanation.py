@@ -54,23 +54,33 @@ class Explainer:
         billed = self._billed(name)
         if billed:
             return billed
-        events = self._events(name)
-        if not events:
+        explained = [one for event in self._events(name) for one in self._event(event)] + self._numbered(name)
+        if not explained:
             raise RatemillError(
                 f"nothing in {self._ledger} has the id {name}: give a line id (0-17-0), a record (0-17), an event"
-                " (source/id), an invoice, or a line of one (its id, - and the number of the line)"
+                " (source/id), an invoice by id or number, or a line of one (with - and the number of the line)"
             )
-        return [explained for event in events for explained in self._event(event)]
+        return explained
 
     def _billed(self, name: str) -> list[Explained]:
         """The line of an invoice, or an invoice with all of its lines; nothing if there is none of that id."""
         match = _INVOICE.fullmatch(name)
         invoice = self._invoices.invoice(match[1]) if match else None
-        if match is None or invoice is None:
-            return []
-        lines = self._invoices.lines(match[1])
-        if match[2] is not None:
-            return [self._invoice_line(line, invoice) for line in lines if line["invoice_line_id"] == name]
+        return self._of_invoice(invoice, match[2]) if match and invoice else []
+
+    def _numbered(self, number: str) -> list[Explained]:
+        """The same by the number of an invoice, which an event may have for its id."""
+        front, _, line = number.rpartition("-")
+        for name, place in ((number, None), (front, line)):
+            invoice = self._invoices.numbered(name)
+            if invoice is not None:
+                return self._of_invoice(invoice, place)
+        return []
+
+    def _of_invoice(self, invoice: Row, place: str | None) -> list[Explained]:
+        lines = self._invoices.lines(invoice["invoice_id"])
+        if place is not None:
+            return [self._invoice_line(line, invoice) for line in lines if str(line["line_number"]) == place]
         whole = Explained("invoice", invoice, tuple(explain_invoice(invoice, lines)))
         return [whole, *(self._invoice_line(line, invoice) for line in lines)]
 

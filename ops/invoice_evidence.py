@@ -30,18 +30,18 @@ _ITEMS = """
 _BEFORE = """
     SELECT i.number, l.exact_amount, l.amount
     FROM invoice_lines AS l JOIN invoices AS i ON i.invoice_id = l.invoice_id
-    WHERE l.subscription_id = ? AND l.period = ? AND l.charge_id IS NOT DISTINCT FROM ? AND i.period < ?
-        AND coalesce(l.adjusts, l.line_kind) = ? AND coalesce(l.tier, 0) = ?
+    WHERE l.subscription_id = ? AND l.period = ? AND l.charge_id IS NOT DISTINCT FROM ?
+        AND (i.period, i.revision) < (?, ?) AND coalesce(l.adjusts, l.line_kind) = ? AND coalesce(l.tier, 0) = ?
         AND i.invoice_id NOT IN (SELECT voids FROM invoices WHERE voids IS NOT NULL)
-    ORDER BY i.period, l.line_number
+    ORDER BY i.period, i.revision, l.line_number
 """
 _BOUNDED = """
     SELECT i.number, l.exact_amount, l.amount
     FROM invoice_lines AS l JOIN invoices AS i ON i.invoice_id = l.invoice_id
-    WHERE l.subscription_id = ? AND l.period = ? AND l.charge_id = coalesce(?, l.charge_id) AND i.period <= ?
-        AND list_contains(?, coalesce(l.adjusts, l.line_kind))
+    WHERE l.subscription_id = ? AND l.period = ? AND l.charge_id = coalesce(?, l.charge_id)
+        AND (i.period, i.revision) <= (?, ?) AND list_contains(?, coalesce(l.adjusts, l.line_kind))
         AND i.invoice_id NOT IN (SELECT voids FROM invoices WHERE voids IS NOT NULL)
-    ORDER BY i.period, l.line_number
+    ORDER BY i.period, i.revision, l.line_number
 """
 
 
@@ -56,6 +56,11 @@ class InvoiceReader:
         found = self._rows("SELECT * FROM invoices WHERE invoice_id = ?", [name])
         return found[0] if found else None
 
+    def numbered(self, number: str) -> Row | None:
+        """The invoice with this number."""
+        found = self._rows("SELECT * FROM invoices WHERE number = ?", [number])
+        return found[0] if found else None
+
     def lines(self, name: str) -> list[Row]:
         """The lines of an invoice, in their order."""
         return self._rows("SELECT * FROM invoice_lines WHERE invoice_id = ? ORDER BY line_number", [name])
@@ -64,7 +69,7 @@ class InvoiceReader:
         """What the ledger says beside the line."""
         kind = line["adjusts"] or line["line_kind"]
         refund = next((one for one in catalog.refunds if one.id == line["refund_id"]), None)
-        asked = [line["subscription_id"], line["period"], line["charge_id"], invoice["period"]]
+        asked = [line["subscription_id"], line["period"], line["charge_id"], invoice["period"], invoice["revision"]]
         bounded = [*SUMMED, *(SPENDS if line["charge_id"] is None else ())]
         return Evidence(
             invoice,

@@ -90,12 +90,17 @@ class Closer:
         """The subscriptions of the catalog: `subscription`, its row, and `subscription_id`."""
         return self._ids
 
-    def close(self, until: Moments, writers: Collection[int]) -> None:
-        """Settle what is due by then of the key groups of some settlement writers, and publish it."""
+    def close(self, until: Moments, writers: Collection[int], *, supplements: bool = True) -> None:
+        """Settle what is due by then of the key groups of some settlement writers, and publish it.
+
+        `supplements` are of subscriptions that were settled to their end; finding them goes through all line items.
+        """
         with look(self._folder.root) as reader:
             facts = self._facts(reader)
             settled = reader.settled(self._ids)
-            due = self._due(reader, settled, until, writers)
+            due, over = self._due(settled, until, writers)
+            if supplements and len(over):
+                due = due.joined(self._supplements(reader, settled, over, until.usual))
             self.progress.due += int((due.revision == 0).sum())
             if len(due.subscription):
                 self._settle(_Round(reader, facts, due, settled), until, writers)
@@ -106,7 +111,9 @@ class Closer:
         named = pl.DataFrame({"subscription_id": [subscription_id], "period": [period], "revision": [revision]})
         with look(self._folder.root, voided=ids_of(named, named.columns).to_list()) as reader:
             facts = self._facts(reader)
-            row = self._tariff.seller.catalog.subscription_rows[subscription_id]
+            row = self._tariff.seller.catalog.subscription_rows.get(subscription_id)
+            if row is None:
+                raise RatemillError(f"nothing was changed: the catalog does not have subscription {subscription_id}")
             due = self._again(reader, np.array([row]), np.array([period - 1]), np.array([revision]), moment)
             settled = reader.settled(self._ids)
             writers = [int(self._writer_of[row])]
@@ -117,14 +124,14 @@ class Closer:
         _check_conserved(self._folder, facts)
         return facts
 
-    def _due(self, reader: LedgerReader, settled: pl.DataFrame, until: Moments, writers: Collection[int]) -> Due:
+    def _due(self, settled: pl.DataFrame, until: Moments, writers: Collection[int]) -> tuple[Due, Index]:
+        """What is due, and the subscriptions that were settled to their end."""
         catalog, terms = self._tariff.seller.catalog, self._tariff.seller.terms
         numbers = settled_numbers(settled, len(self._ids), NEVER)
         every = due_periods(catalog, terms, numbers, until)
         due = every.take(np.flatnonzero(np.isin(self._writer_of[every.subscription], list(writers))))
         over = ended(catalog, terms, numbers, until, every)
-        over = over[np.isin(self._writer_of[over], list(writers))]
-        return due.joined(self._supplements(reader, settled, over, until.usual)) if len(over) else due
+        return due, over[np.isin(self._writer_of[over], list(writers))]
 
     def _supplements(self, reader: LedgerReader, settled: pl.DataFrame, over: Index, moment: int) -> Due:
         """The last periods of subscriptions that are over, of which something is owed by now, or that were moved."""

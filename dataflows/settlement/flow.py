@@ -37,6 +37,7 @@ FLOW = "settlement"
 _SECONDS_AFTER_FAILURE = 5.0
 # What waits for a person is looked at again so often, for the catalog may have been put right.
 _SECONDS_BETWEEN_SECOND_CHANCES = 60.0
+_DAY = 86_400_000_000
 _NEVER = Moments(-ENDLESS, -ENDLESS)
 
 
@@ -90,11 +91,12 @@ class SettlementPlan:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Something may be due in the key groups of a settlement writer."""
+    """Something may be due in the key groups of a settlement writer; of those that have ended, `supplements`."""
 
     writer: int
     until: Moments
     catalog: str
+    supplements: bool
 
 
 def run_settlement(
@@ -146,6 +148,7 @@ class LookPartition(StatefulSourcePartition[Look, None]):
         self._catalog = ""
         self._next = _NEVER
         self._again = self._awake
+        self._day = -1
 
     def next_awake(self) -> datetime:
         return self._awake
@@ -173,14 +176,18 @@ class LookPartition(StatefulSourcePartition[Look, None]):
         self._plan.progress.reached = progress
         settings = self._plan.settings
         until = Moments(progress - settings.grace_us, progress - settings.test_grace_us)
-        if catalog == self._catalog and not self._is_due(until):
+        # So that who has left gets one supplement for the events of a day, and not one for each.
+        is_new_day = until.usual // _DAY != self._day
+        if catalog == self._catalog and not is_new_day and not self._is_due(until):
             return []
+        supplements = is_new_day or catalog != self._catalog or bool(self._plan.progress.waiting.get(self._writer))
+        self._day = until.usual // _DAY
         self._catalog = catalog
         self._plan.progress.failed.discard(self._writer)
         self._again = datetime.now(UTC) + timedelta(seconds=_SECONDS_BETWEEN_SECOND_CHANCES)
         tariff = self._plan.tariffs.tariff(catalog)
         self._next = next_due(tariff.seller.catalog, tariff.seller.terms, until)
-        return [Look(self._writer, until, catalog)]
+        return [Look(self._writer, until, catalog, supplements)]
 
     def _is_due(self, until: Moments) -> bool:
         over = until.usual >= self._next.usual or until.of_test_modes >= self._next.of_test_modes
@@ -192,7 +199,7 @@ class LookPartition(StatefulSourcePartition[Look, None]):
         if isinstance(error, UnmendableError):
             raise error
         self._awake = datetime.now(UTC) + timedelta(seconds=_SECONDS_AFTER_FAILURE)
-        self._next, self._catalog = _NEVER, ""
+        self._next, self._catalog, self._day = _NEVER, "", -1
         self._plan.remark(f"nothing was settled: {_first_line(error)}; trying again")
 
 
@@ -209,7 +216,7 @@ class Settler:
         closer = Closer(plan.folder, plan.tariffs.tariff(found.catalog), housekeeping(plan.settings))
         try:
             self._name_strangers(found, closer)
-            closer.close(found.until, [found.writer])
+            closer.close(found.until, [found.writer], supplements=found.supplements)
         except (duckdb.Error, RatemillError) as error:
             if isinstance(error, UnmendableError):
                 raise

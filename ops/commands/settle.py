@@ -10,7 +10,7 @@ from ops.arguments import CatalogOption, JsonOption, LedgerOption, moment_option
 from ops.ledger_views import write_views
 from ops.output import print_json, print_table, remark, say
 from ops.progress import CountingProgress
-from ops.settling import settle_ledger
+from ops.settling import correct_invoice, settle_ledger
 
 EXAMPLES = """
 Examples:
@@ -20,6 +20,8 @@ Examples:
     ratemill settle --catalog catalog --ledger ledger --as-of 2026-12-01T00:00:00Z
 
     ratemill settle --ledger ledger --json
+
+    ratemill settle --catalog catalog --ledger ledger --correct alder-platinum-2
 """
 _PROBLEMS = 1
 
@@ -31,6 +33,12 @@ def run(
         str | None,
         typer.Option("--as-of", help="Close what is over by then, such as 2026-12-01T00:00:00Z.", metavar="TIME"),
     ] = None,
+    correct: Annotated[
+        str | None,
+        typer.Option(
+            "--correct", help="Make this invoice anew instead; it is voided, and not one that is paid.", metavar="ID"
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Close the settlement periods that are over into invoices; the same command again changes nothing."""
@@ -38,6 +46,9 @@ def run(
     place = needed(settings.ledger, "ledger")
     moment = None if as_of is None else moment_option(as_of, "as-of")
     given = None if settings.catalog is None else load_catalog(settings.catalog)
+    if correct is not None:
+        _tell_corrected(*correct_invoice(place, settings, correct, given, moment), json)
+        return
     with CountingProgress("Settling", "periods") as live:
         done = settle_ledger(place, settings, given, moment, lambda told: live.update(told.done, told.due))
     write_views(place)
@@ -47,6 +58,13 @@ def run(
         _show(done)
     if done.waiting or done.strangers or done.stray_refunds:
         raise typer.Exit(_PROBLEMS)
+
+
+def _tell_corrected(voided: str, issued: str, json: bool) -> None:
+    if json:
+        print_json({"voided": voided, "issued": issued})
+    else:
+        say(f"Invoice {voided} is voided; {issued} takes its place.")
 
 
 def _record(done: SettlementProgress) -> dict[str, Any]:
@@ -64,7 +82,7 @@ def _record(done: SettlementProgress) -> dict[str, Any]:
 
 
 def _show(done: SettlementProgress) -> None:
-    if not done.due:
+    if not done.due and not done.invoices:
         say("Nothing is due that was not settled before.")
     else:
         say(f"{done.done:,} settlement periods closed: {done.invoices:,} invoices with {done.lines:,} lines.")

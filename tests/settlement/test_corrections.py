@@ -1,0 +1,104 @@
+"""Invoices made anew and supplements: what the commands say of them, and what is refused."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from dataflows.ledger.published import read_table
+from tests.cases.notation import Record
+from tests.ops.ratemill import Ran, inside
+from tests.settlement.settling import Ledger
+
+_FEE = {"amount": "31", "bill": "in_advance"}
+_DOCUMENT = {
+    "subscribers": [{"email": "joe@acme.example"}],
+    "sources": [{"id": "api"}],
+    "products": [
+        {
+            "id": "p",
+            "version": "1.0.0",
+            "currency": "USD",
+            "settlement_period": "month",
+            "immediate_cancellation": True,
+            "payment_model": "subscription_overage",
+            "recurring_fee": _FEE,
+            "included": "2",
+            "overage_rate": "0.5",
+        }
+    ],
+    "subscriptions": [
+        {"id": "acme", "product": "p@1.0.0", "subscriber": "joe@acme.example", "start": "2026-01-01T00:00:00Z"}
+    ],
+}
+
+
+def event(name: str, day: int) -> Record:
+    said = {"id": name, "source": "api", "subscription": "acme", "time": f"2026-01-{day:02}T00:00:00Z", "data": {}}
+    return Record("corrections", 0, json.dumps(said).encode(), None, None)
+
+
+@pytest.fixture
+def ledger(tmp_path) -> Ledger:
+    """January settled: 31 for February in advance, 1.50 for usage."""
+    made = Ledger(tmp_path, _DOCUMENT)
+    made.rate([event(f"e{day}", day) for day in range(1, 6)])
+    made.settle(datetime(2026, 2, 1, tzinfo=UTC))
+    return made
+
+
+def correct(ledger: Ledger, code: int, number: str, *options: str) -> Ran:
+    asked = ("--ledger", str(ledger.root), "--catalog", str(ledger.catalog()), "--as-of", "2026-02-02T00:00:00Z")
+    done = inside("settle", "--correct", number, *asked, *options)
+    assert done.code == code, done
+    return done
+
+
+def states(ledger: Ledger) -> dict[str, str]:
+    query = "SELECT number, state FROM invoice_register ORDER BY number"
+    return {row["number"]: row["state"] for row in inside("sql", query, "--ledger", str(ledger.root), "--json").json()}
+
+
+def test_a_correction_is_told_and_seen(ledger):
+    ledger.rate([event("late", 7)])
+    assert correct(ledger, 0, "acme-1").out == "Invoice acme-1 is voided; acme-1.1 takes its place.\n"
+    assert states(ledger) == {"acme-0": "issued", "acme-1": "voided", "acme-1.1": "issued"}
+    shown = inside("invoice", "acme-1.1", "--ledger", str(ledger.root), "--json").json()
+    assert (shown["total"], shown["replaces"], shown["revision"]) == ("33", "acme-1", 1)
+    assert correct(ledger, 0, "acme-1.1", "--json").json() == {"voided": "acme-1.1", "issued": "acme-1.2"}
+    notices = read_table(ledger.root, "notifications")
+    assert len(notices.filter(notices["kind"] == "invoice_issued")) == 4
+
+
+def test_what_is_paid_or_voided_stays(ledger):
+    assert inside("invoice", "acme-1", "--paid", "--ledger", str(ledger.root)).code == 0
+    assert "acme-1 is paid, and stays: give money back by a refund" in correct(ledger, 1, "acme-1").err
+    correct(ledger, 0, "acme-0")
+    assert "acme-0 is voided: acme-0.1 took its place; correct that one" in correct(ledger, 1, "acme-0").err
+    assert "No invoice of" in correct(ledger, 1, "acme-7").err
+
+
+def test_what_cannot_be_settled_is_not_voided(ledger):
+    before = states(ledger)
+    [subscription] = ledger.document["subscriptions"]
+    ledger.document["subscriptions"] = [subscription | {"start": "2026-01-02T00:00:00Z"}]
+    assert "Nothing was changed: subscription acme would not be settled: catalog_changed" in correct(ledger, 1, "acme-1").err
+    ledger.document["subscriptions"] = [subscription | {"id": "other"}]
+    assert "the catalog does not have subscription acme" in correct(ledger, 1, "acme-1").err
+    assert states(ledger) == before
+
+
+def test_a_supplement_is_explained(ledger):
+    """Cancelled where February begins, with an event of January still to come."""
+    ledger.document["subscriptions"][0]["cancelled_at"] = "2026-02-01T00:00:00Z"
+    ledger.rate([event("late", 7)])
+    ledger.settle(datetime(2026, 2, 3, tzinfo=UTC))
+    shown = inside("invoice", "acme-1.1", "--ledger", str(ledger.root), "--json").json()
+    assert [(line["line_kind"], line["amount"]) for line in shown["lines"]] == [
+        ("proration", "-31"),
+        ("adjustment", "0.5"),
+    ]
+    assert shown["issued_at"].startswith("2026-02-03")
+    said = inside("explain", "acme-1.1", "--ledger", str(ledger.root)).out
+    assert "Invoiced for that before: 31 on invoice acme-1. The difference stands here: 0 - 31 = -31 USD" in said
+    assert "Invoiced for that before: 1.5 on invoice acme-1. The difference stands here: 2 - 1.5 = 0.5 USD" in said
