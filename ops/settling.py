@@ -12,6 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from dataflows.catalog_history import CatalogHistory
 from dataflows.catalog_versions import CatalogVersions
 from dataflows.errors import RatemillError
@@ -21,7 +23,7 @@ from dataflows.moments import moment_text, now
 from dataflows.settings import Settings
 from dataflows.settlement.closing import Closer, SettlementProgress, settling_alone
 from dataflows.settlement.reading import Completeness, look
-from ops.invoices.records import Invoice, find_invoice
+from ops.invoices.records import Invoice, find_invoice, invoice_of
 from ops.ledger_views import open_ledger
 from rating.catalog import compile_catalog
 from rating.due import Moments
@@ -73,6 +75,30 @@ def correct_invoice(
             replacement = find_invoice(connection, ledger, head["invoice_id"]).replaced_by
     assert replacement is not None, "a correction that was published is there"
     return head["number"], replacement
+
+
+def draft_invoice(
+    ledger: Path,
+    settings: Settings,
+    subscription_id: str,
+    catalog: Catalog | None = None,
+    as_of: datetime | None = None,
+) -> Invoice:
+    """What the invoice of a subscription's open period would say if that ended now; nothing is written.
+
+    RatemillError says why there is none: the subscription is unknown, has ended, or nothing is owed so far.
+    """
+    folder = existing_folder(ledger)
+    with look(folder.root) as reader:
+        facts = reader.completeness(folder.shape.writers)
+    moment = _moment(folder, facts, as_of)
+    closer = Closer(folder, _tariff(folder, facts, catalog, moment), housekeeping(settings))
+    made = closer.draft(subscription_id, moment)
+    if made.invoices.is_empty():
+        raise RatemillError(f"subscription {subscription_id} owes nothing so far: it has no invoice to come")
+    head = made.invoices.sort("period").to_dicts()[-1]
+    own = made.invoice_lines.filter(pl.col("invoice_id") == head["invoice_id"]).sort("line_number")
+    return invoice_of(head, tuple(own.to_dicts()), drafted_at=moment)
 
 
 def _correctable(invoice: Invoice) -> Mapping[str, Any]:

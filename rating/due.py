@@ -139,6 +139,15 @@ def again(
     return Due(subscription, number, start, over, ~opening | supplements, none, issued, revision, supplements, voids)
 
 
+def period_end(catalog: CompiledCatalog, subscription: int, moment: int) -> int:
+    """When the period of a subscription that is open at a moment is over, the first that is paid at the earliest."""
+    row = np.array([subscription])
+    columns = catalog.subscriptions
+    begin = np.maximum(paid_from(catalog, row), moment)
+    _, _, over = columns.clocks.periods_of(columns.life[row, 3], begin)
+    return int(np.minimum(over, columns.life[row, 1])[0])
+
+
 def whole_periods(catalog: CompiledCatalog, subscription: Index, number: Index) -> tuple[Times, Times]:
     """Where these periods begin and end, whatever part of them is paid; the end of an endless one is ENDLESS."""
     clock = catalog.subscriptions.life[subscription, 3]

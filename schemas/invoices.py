@@ -75,11 +75,12 @@ class Waiting(_Labelled):
 
 
 class InvoiceState(_Labelled):
-    """What an invoice is: issued as it is made, then paid, or voided by a correcting revision."""
+    """What an invoice is: a draft until its period is settled, then issued, then paid, or voided by a correction."""
 
-    ISSUED = 0
-    PAID = 1
-    VOIDED = 2
+    DRAFT = 0
+    ISSUED = 1
+    PAID = 2
+    VOIDED = 3
 
 
 INVOICES = pa.schema(

@@ -20,7 +20,7 @@ from dataflows.ledger.folder import LedgerFolder, take_lock
 from dataflows.settlement.reading import Completeness, LedgerReader, look
 from dataflows.settlement.writing import invoice_writers
 from rating.book import moved, settled_numbers
-from rating.due import NEVER, VOIDS_NONE, Due, Moments, again, due_periods, ended
+from rating.due import NEVER, VOIDS_NONE, Due, Moments, again, due_periods, ended, period_end
 from rating.notices import ids_of
 from rating.prices import Index
 from rating.settle import Settlement, Tariff, settle
@@ -111,13 +111,40 @@ class Closer:
         named = pl.DataFrame({"subscription_id": [subscription_id], "period": [period], "revision": [revision]})
         with look(self._folder.root, voided=ids_of(named, named.columns).to_list()) as reader:
             facts = self._facts(reader)
-            row = self._tariff.seller.catalog.subscription_rows.get(subscription_id)
-            if row is None:
-                raise RatemillError(f"nothing was changed: the catalog does not have subscription {subscription_id}")
+            row = self._row_of(subscription_id)
             due = self._again(reader, np.array([row]), np.array([period - 1]), np.array([revision]), moment)
             settled = reader.settled(self._ids)
             writers = [int(self._writer_of[row])]
             self._settle(_Round(reader, facts, due, settled, corrects=True), Moments.both(moment), writers)
+
+    def draft(self, subscription_id: str, moment: int) -> Settlement:
+        """What settling a subscription would make of its periods up to the one that is open at a moment, ended by then.
+
+        Nothing is written. RatemillError says why nothing would come of it.
+        """
+        catalog, terms = self._tariff.seller.catalog, self._tariff.seller.terms
+        row = self._row_of(subscription_id)
+        with look(self._folder.root) as reader:
+            settled = reader.settled(self._ids)
+            numbers = settled_numbers(settled, len(self._ids), NEVER)
+            over = period_end(catalog, row, moment)
+            every = due_periods(catalog, terms, numbers, Moments.both(over))
+            due = every.take(np.flatnonzero(every.subscription == row))
+            if not len(due.subscription):
+                raise RatemillError(f"subscription {subscription_id} has no invoice to come: it is settled to its end")
+            whole = reader.whole(self._refunds, int(due.start.min()))
+            book = reader.book(self._named(due), settled, whole)
+            certificate = self._facts(reader).certificate(catalog.digest)
+            made = settle(self._tariff, due, book, certificate)
+        for reason, detail in made.settled_periods.select("reason", "reason_detail").drop_nulls().rows():
+            raise RatemillError(f"subscription {subscription_id} cannot be settled: {reason}: {detail}")
+        return made
+
+    def _row_of(self, subscription_id: str) -> int:
+        row = self._tariff.seller.catalog.subscription_rows.get(subscription_id)
+        if row is None:
+            raise RatemillError(f"the catalog does not have subscription {subscription_id}")
+        return row
 
     def _facts(self, reader: LedgerReader) -> Completeness:
         facts = reader.completeness(self._folder.shape.writers)

@@ -1,4 +1,4 @@
-"""`ratemill invoice`: one invoice on the terminal, as JSON or as a page; and that it is paid."""
+"""`ratemill invoice`: one invoice, or a draft of it, on the terminal, as JSON or as a page; and that it is paid."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -6,15 +6,19 @@ from typing import Annotated, Any
 
 import typer
 
+from dataflows.connectors.catalog_folder import load_catalog
 from dataflows.errors import RatemillError
 from dataflows.ledger.folder import existing_folder
 from dataflows.ledger.invoice_states import state_paid
+from dataflows.moments import moment_text
+from dataflows.settings import Settings
 from dataflows.templating.filters import money, quantity
-from ops.arguments import JsonOption, LedgerOption, needed, settings_with
+from ops.arguments import CatalogOption, JsonOption, LedgerOption, moment_option, needed, settings_with
 from ops.invoices.page import write_page
 from ops.invoices.records import Invoice, find_invoice
 from ops.ledger_views import open_ledger
 from ops.output import print_json, print_table, remark, say, text_of
+from ops.settling import draft_invoice
 from schemas.fields import read_decimal
 from schemas.invoices import InvoiceState
 
@@ -28,6 +32,8 @@ Examples:
     ratemill invoice alder-platinum-2 --ledger demo-ledger --paid --note "Transfer of 3 November"
 
     ratemill invoice alder-platinum-2 --ledger demo-ledger --json
+
+    ratemill invoice alder-platinum --draft --ledger ledger --catalog catalog
 """
 
 
@@ -42,17 +48,28 @@ def run(
     paid: Annotated[
         bool, typer.Option("--paid", help="State that it is paid; the invoice itself never changes.")
     ] = False,
+    draft: Annotated[
+        bool, typer.Option("--draft", help="Of the subscription ID: what its open period comes to so far.")
+    ] = False,
+    catalog: CatalogOption = None,
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", help="The draft of the period that is open then.", metavar="TIME")
+    ] = None,
     note: Annotated[
         str | None, typer.Option("--note", help="Kept with --paid, such as a bank's reference.", metavar="TEXT")
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Show an invoice, write it as a page for whoever pays it, or state that it is paid."""
+    """Show an invoice or a draft of the next one, write it as a page for whoever pays it, or state that it is paid."""
     if note is not None and not paid:
         raise typer.BadParameter("is kept with --paid only", param_hint="'--note'")
-    settings = settings_with(ledger=ledger)
+    if draft and paid:
+        raise typer.BadParameter("a draft cannot be paid", param_hint="'--paid'")
+    if not draft and (catalog or as_of):
+        raise typer.BadParameter("is for --draft only", param_hint="'--catalog'" if catalog else "'--as-of'")
+    settings = settings_with(ledger=ledger, **({"catalog": catalog} if draft else {}))
     place = needed(settings.ledger, "ledger")
-    invoice = _found(place, name)
+    invoice = _drafted(place, settings, name, as_of) if draft else _found(place, name)
     if paid:
         remark(_pay(place, invoice, note))
         invoice = _found(place, invoice.head["invoice_id"])
@@ -68,6 +85,12 @@ def run(
 def _found(ledger: Path, name: str) -> Invoice:
     with open_ledger(ledger) as connection:
         return find_invoice(connection, ledger, name)
+
+
+def _drafted(ledger: Path, settings: Settings, subscription_id: str, as_of: str | None) -> Invoice:
+    given = None if settings.catalog is None else load_catalog(settings.catalog)
+    moment = None if as_of is None else moment_option(as_of, "as-of")
+    return draft_invoice(ledger, settings, subscription_id, given, moment)
 
 
 def _pay(ledger: Path, invoice: Invoice, note: str | None) -> str:
@@ -144,7 +167,8 @@ def _facts(invoice: Invoice) -> list[tuple[str, Any]]:
         ("product", f"{head['product_id']}@{head['product_version']}"),
         ("subscription", head["subscription_id"]),
         ("period", f"{head['period']}: {text_of(head['period_start'])} to {text_of(head['period_end'])}"),
-        ("issued", head["issued_at"]),
+        ("issued", head["issued_at"] if invoice.drafted_at is None else None),
+        ("drafted", None if invoice.drafted_at is None else moment_text(invoice.drafted_at)),
         ("of", "simulated usage" if head["synthetic"] else None),
         ("rated up to", invoice.certificate["progress"]),
         ("verdicts", verdicts),

@@ -17,6 +17,7 @@ from dataflows.templating.language import UNPRINTABLE
 from dataflows.templating.values import logo_address
 from ops.invoices.records import Invoice
 from ops.invoices.wording import Names, day, groups, period_text, words_of
+from rating.periods import moment_of
 from schemas.fields import read_decimal
 from schemas.invoices import InvoiceState
 
@@ -69,6 +70,7 @@ def _values(invoice: Invoice, names: Names, seller: str | None, logo_url: str | 
         "state": invoice.state.label,
         "owed": owed,
         "issued": day(head["issued_at"], names.zone),
+        "drafted": None if invoice.drafted_at is None else day(moment_of(invoice.drafted_at), names.zone),
         "paid": day(stated["stated_at"], names.zone) if stated and invoice.state == InvoiceState.PAID else None,
         "period": period_text(head["period_start"], head["period_end"], names.zone),
         "product": names.product,

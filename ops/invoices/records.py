@@ -28,7 +28,8 @@ _DIGITS = re.compile(r"[0-9a-f]+", re.ASCII)
 class Invoice:
     """An invoice as it was issued: `head` and `lines` are rows of the ledger; and what became of it since.
 
-    `stated` is the last statement, `replaces` and `replaced_by` are numbers of other invoices.
+    `stated` is the last statement, `replaces` and `replaced_by` are numbers of other invoices. Of a draft, which no
+    ledger has, `drafted_at` is the moment (microseconds UTC) up to which it was made.
     """
 
     head: Row
@@ -39,10 +40,13 @@ class Invoice:
     stated: Row | None = None
     replaces: str | None = None
     replaced_by: str | None = None
+    drafted_at: int | None = None
 
     @property
     def state(self) -> InvoiceState:
         """What it is now."""
+        if self.drafted_at is not None:
+            return InvoiceState.DRAFT
         if self.replaced_by is not None:
             return InvoiceState.VOIDED
         return InvoiceState.ISSUED if self.stated is None else InvoiceState[self.stated["state"].upper()]

@@ -70,11 +70,14 @@ def test_a_correction_is_told_and_seen(ledger):
     assert len(notices.filter(notices["kind"] == "invoice_issued")) == 4
 
 
-def test_what_is_paid_or_voided_stays(ledger):
+def test_what_is_paid_or_voided_stays(ledger, tmp_path):
     assert inside("invoice", "acme-1", "--paid", "--ledger", str(ledger.root)).code == 0
     assert "acme-1 is paid, and stays: give money back by a refund" in correct(ledger, 1, "acme-1").err
     correct(ledger, 0, "acme-0")
     assert "acme-0 is voided: acme-0.1 took its place; correct that one" in correct(ledger, 1, "acme-0").err
+    page = tmp_path / "page.html"
+    assert inside("invoice", "acme-0", "--ledger", str(ledger.root), "--html", str(page)).code == 0
+    assert "Invoice acme-0.1 takes its place" in page.read_text()
     assert "No invoice of" in correct(ledger, 1, "acme-7").err
 
 
@@ -82,9 +85,12 @@ def test_what_cannot_be_settled_is_not_voided(ledger):
     before = states(ledger)
     [subscription] = ledger.document["subscriptions"]
     ledger.document["subscriptions"] = [subscription | {"start": "2026-01-02T00:00:00Z"}]
-    assert "Nothing was changed: subscription acme would not be settled: catalog_changed" in correct(ledger, 1, "acme-1").err
+    assert (
+        "Nothing was changed: subscription acme would not be settled: catalog_changed"
+        in correct(ledger, 1, "acme-1").err
+    )
     ledger.document["subscriptions"] = [subscription | {"id": "other"}]
-    assert "the catalog does not have subscription acme" in correct(ledger, 1, "acme-1").err
+    assert "The catalog does not have subscription acme" in correct(ledger, 1, "acme-1").err
     assert states(ledger) == before
 
 
@@ -102,3 +108,36 @@ def test_a_supplement_is_explained(ledger):
     said = inside("explain", "acme-1.1", "--ledger", str(ledger.root)).out
     assert "Invoiced for that before: 31 on invoice acme-1. The difference stands here: 0 - 31 = -31 USD" in said
     assert "Invoiced for that before: 1.5 on invoice acme-1. The difference stands here: 2 - 1.5 = 0.5 USD" in said
+
+
+def draft(ledger: Ledger, code: int, name: str, *options: str) -> Ran:
+    asked = ("--ledger", str(ledger.root), "--catalog", str(ledger.catalog()))
+    done = inside("invoice", name, "--draft", *asked, *options)
+    assert done.code == code, done
+    return done
+
+
+def test_a_draft_is_what_the_open_period_comes_to(ledger, tmp_path):
+    """Nothing of it is written; its number and id are those of the invoice to come."""
+    ledger.rate([event("late", 7)])
+    page = tmp_path / "draft.html"
+    asked = ("--as-of", "2026-02-03T00:00:00Z", "--json")
+    drafted = draft(ledger, 0, "acme", *asked, "--html", str(page)).json()
+    assert (drafted["state"], drafted["number"], drafted["total"]) == ("draft", "acme-2", "31.5")
+    assert "This is a draft." in page.read_text()
+    assert states(ledger) == {"acme-0": "issued", "acme-1": "issued"}
+    ledger.settle(datetime(2026, 3, 1, tzinfo=UTC))
+    issued = inside("invoice", "acme-2", "--ledger", str(ledger.root), "--json").json()
+    left_out = ("state", "certificate")
+    assert {key: drafted[key] for key in drafted if key not in left_out} == {
+        key: issued[key] for key in issued if key not in left_out
+    }
+    assert "drafted" in draft(ledger, 0, "acme", "--as-of", "2026-03-03T00:00:00Z").out
+
+
+def test_no_draft(ledger):
+    assert "the catalog does not have subscription nobody" in draft(ledger, 1, "nobody").err.lower()
+    assert "a draft cannot be paid" in draft(ledger, 2, "acme", "--paid").err
+    assert "is for --draft only" in inside("invoice", "acme-1", "--as-of", "2026-03-03T00:00:00Z").err
+    ledger.document["subscriptions"][0]["cancelled_at"] = "2026-02-01T00:00:00Z"
+    assert "it is settled to its end" in draft(ledger, 1, "acme").err
