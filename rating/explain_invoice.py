@@ -97,7 +97,7 @@ def explain_invoice_line(line: Row, evidence: Evidence, catalog: Catalog) -> lis
         sentences.append(f"The given catalog does not have product {missing}, so its prices cannot be explained.")
     match line["line_kind"]:
         case "refund":
-            derived = _refund(line, evidence.refunded, catalog)
+            derived = _refund(line, evidence, catalog)
         case "adjustment" | "proration":
             derived = _difference(line, evidence, _owed(line, line["adjusts"], evidence, product, catalog))
         case kind:
@@ -177,20 +177,23 @@ def _difference(line: Row, evidence: Evidence, owed: Derived) -> Derived:
     )
 
 
-def _refund(line: Row, refunded: Row | None, catalog: Catalog) -> Derived:
+def _refund(line: Row, evidence: Evidence, catalog: Catalog) -> Derived:
     exact = amount_units(line["exact_amount"])
     refund = next((one for one in catalog.refunds if one.id == line["refund_id"]), None)
     if refund is None:
         return Derived(exact, (f"The given catalog does not have refund {line['refund_id']}.",))
-    of = f"invoice {refund.invoice}"
-    if refunded is not None:
+    of, where = f"invoice {refund.invoice}", "the first invoice of the subscription that was made since"
+    refunded = evidence.refunded
+    if refunded is not None and refunded["invoice_id"] == evidence.invoice["invoice_id"]:
+        where = "that invoice itself, of which it named the draft"
+    elif refunded is not None:
         of += f" ({refunded['number']}, over {_money(refunded['total'], refunded)})"
     amount = amount_text(amount_units(refund.amount))
     return Derived(
         -amount_units(refund.amount),
         (
             f"Refund {refund.id} of {moment_text(refund.issued_at)} gives back {amount} {line['currency']} of {of}; it"
-            " stands on the first invoice of the subscription that was made since, for a period that ends no earlier.",
+            f" stands on {where}.",
             *([f"Its note says: {refund.note}."] if refund.note else []),
         ),
     )

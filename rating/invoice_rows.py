@@ -120,6 +120,11 @@ def _invoiced(seller: Seller, due: Due, lines: pl.DataFrame) -> pl.DataFrame:
     return place.with_columns(invoice_id=ids_of(place, _ID), voids=none.zip_with(voided == VOIDS_NONE, earlier))
 
 
+def invoice_ids(seller: Seller, due: Due) -> list[str]:
+    """The ids of the invoices of these periods, whether there are any or not."""
+    return ids_of(_periods(seller, due).with_columns(revision=pl.Series(due.revision)), _ID).to_list()
+
+
 def _synthetic(seller: Seller, usage: pl.DataFrame, subscription: Index) -> pl.Series:
     """Of each of these subscriptions, whether anything was simulated, which a test mode may do throughout."""
     by_mode = np.array([mode == "5min_synthetic" for mode in seller.terms.test_mode], np.bool_)

@@ -83,7 +83,7 @@ def settle(tariff: Tariff, due: Due, book: Book, certificate: str) -> Settlement
     clear = periods.filter(~pl.col("subscription").is_in(waiting))
     pays = pays_setup(tariff, open_due, book.setup_paid_by)
     lines = owed_lines(seller, open_due, usage, clear, invoiced, book.settled, pays)
-    lines = pl.concat([lines, _refunds(tariff, open_due, book)])
+    lines = pl.concat([lines, _refunds(tariff, open_due, book, lines)])
     bills = invoice_rows.bills(tariff.catalog, seller, open_due, lines, numbered.lines, certificate)
     return Settlement(
         bills.invoices,
@@ -139,24 +139,42 @@ def pays_setup(tariff: Tariff, due: Due, paid_by: Mapping[tuple[str, str], str])
     return pays
 
 
-def _refunds(tariff: Tariff, due: Due, book: Book) -> pl.DataFrame:
-    """A line for each refund that no invoice has yet, on the first due invoice that is not earlier than the refund."""
+def _refunds(tariff: Tariff, due: Due, book: Book, lines: pl.DataFrame) -> pl.DataFrame:
+    """A line for each refund that no invoice has yet: on the first due invoice that is not earlier than the refund, or
+    on the one that it names, if that is made now and comes to as much.
+    """
     seller = tariff.seller
     rows = seller.catalog.subscription_rows
     owner = {row["invoice_id"]: row["subscription_id"] for row in book.refunded.iter_rows(named=True)}
-    lines = []
-    for refund in tariff.catalog.refunds:
+    open_refunds = [one for one in tariff.catalog.refunds if one.id not in book.refund_ids]
+    drafts = _drafts(seller, due, lines) if any(one.invoice not in owner for one in open_refunds) else {}
+    made = []
+    for refund in open_refunds:
         subscription = rows.get(owner.get(refund.invoice, ""))
-        if subscription is None or refund.id in book.refund_ids:
-            continue
-        on = _first_after(due, subscription, refund)
+        units = scaled_amount(refund.amount)
+        if subscription is not None:
+            on = _first_after(due, subscription, refund)
+        else:
+            subscription, on, left = drafts.get(refund.invoice, (0, None, 0))
+            on = on if units <= left else None
         if on is not None:
             minor = seller.terms.minor[int(seller.product_of(np.array([subscription]))[0])]
-            units = -scaled_amount(refund.amount)
-            rounded = divide_half_away(units, minor) * minor
+            rounded = divide_half_away(-units, minor) * minor
             kind = int(LineKind.REFUND)
-            lines.append((subscription, on, kind, NO_CHARGE, 0, None, None, units, rounded, on, None, refund.id))
-    return pl.DataFrame(lines, schema=LINES, orient="row")
+            made.append((subscription, on, kind, NO_CHARGE, 0, None, None, -units, rounded, on, None, refund.id))
+            if refund.invoice in drafts:
+                drafts[refund.invoice] = (subscription, on, drafts[refund.invoice][2] - units)
+    return pl.DataFrame(made, schema=LINES, orient="row")
+
+
+def _drafts(seller: Seller, due: Due, lines: pl.DataFrame) -> dict[str, tuple[int, int | None, int]]:
+    """By the id of each invoice that may be made now: its subscription, its number, and what it comes to."""
+    rows = due.take(np.flatnonzero(due.closes & (due.revision == 0)))
+    sums = lines.group_by("subscription", "on").agg(pl.col("rounded").sum())
+    comes_to = {(one[0], one[1]): one[2] for one in sums.iter_rows()}
+    ids = invoice_rows.invoice_ids(seller, rows)
+    places = zip(ids, rows.subscription.tolist(), rows.number.tolist(), strict=True)
+    return {name: (subscription, on, comes_to.get((subscription, on), 0)) for name, subscription, on in places}
 
 
 def _first_after(due: Due, subscription: int, refund: Refund) -> int | None:

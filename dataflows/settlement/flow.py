@@ -246,7 +246,7 @@ class Settler:
                 self._plan.remark(f"subscription {name} is not settled until a person looks: {why}")
         progress.waiting[writer] = waiting
         for name in set(done.stray_refunds) - progress.stray_refunds:
-            self._plan.remark(f"refund {name} names an invoice that the ledger does not have: it was left out")
+            self._plan.remark(f"refund {name} names an invoice that the ledger does not have: it waits for one")
         progress.stray_refunds |= set(done.stray_refunds)
 
 

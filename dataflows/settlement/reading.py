@@ -102,7 +102,7 @@ _REFUNDED = """
         coalesce(sum(-l.exact_amount), 0) AS refunded
     FROM invoices AS i
     JOIN refunds AS r ON r.invoice = i.invoice_id
-    LEFT JOIN standing_lines AS l ON l.refund_id = r.refund
+    LEFT JOIN standing_lines AS l ON l.refund_id = r.refund AND l.invoice_id <> i.invoice_id
     GROUP BY ALL
 """
 _SETUP = """

@@ -91,4 +91,4 @@ def _show(done: SettlementProgress) -> None:
     for name in done.strangers:
         remark(f"Subscription {name} has line items, and the catalog does not have it: it was not settled.")
     for name in done.stray_refunds:
-        remark(f"Refund {name} names an invoice that the ledger does not have: it was left out.")
+        remark(f"Refund {name} names an invoice that the ledger does not have: it waits for one.")

@@ -141,3 +141,32 @@ def test_no_draft(ledger):
     assert "is for --draft only" in inside("invoice", "acme-1", "--as-of", "2026-03-03T00:00:00Z").err
     ledger.document["subscriptions"][0]["cancelled_at"] = "2026-02-01T00:00:00Z"
     assert "it is settled to its end" in draft(ledger, 1, "acme").err
+
+
+def refund(ledger: Ledger, invoice: str, amount: str) -> None:
+    issued = "2026-02-05T00:00:00Z"
+    ledger.document["refunds"] = [{"id": "r1", "invoice": invoice, "amount": amount, "issued_at": issued}]
+
+
+def test_a_refund_names_a_draft(ledger):
+    drafted = draft(ledger, 0, "acme", "--as-of", "2026-02-03T00:00:00Z", "--json").json()
+    refund(ledger, drafted["invoice_id"], "4")
+    assert ledger.settle(datetime(2026, 2, 20, tzinfo=UTC)) == {}
+    assert ledger.settle(datetime(2026, 3, 1, tzinfo=UTC)) == {}
+    shown = inside("invoice", "acme-2", "--ledger", str(ledger.root), "--json").json()
+    assert [(line["line_kind"], line["amount"]) for line in shown["lines"]] == [
+        ("recurring_fee", "31"),
+        ("refund", "-4"),
+    ]
+    said = inside("explain", "acme-2-2", "--ledger", str(ledger.root)).out
+    assert "it stands on that invoice itself, of which it named the draft" in said
+    ledger.settle(datetime(2026, 4, 1, tzinfo=UTC))
+    assert "refund" not in inside("invoice", "acme-3", "--ledger", str(ledger.root)).out.lower()
+
+
+def test_a_refund_of_more_than_its_draft_comes_to(ledger):
+    drafted = draft(ledger, 0, "acme", "--as-of", "2026-02-03T00:00:00Z", "--json").json()
+    refund(ledger, drafted["invoice_id"], "40")
+    assert ledger.settle(datetime(2026, 3, 1, tzinfo=UTC)) == {}
+    assert inside("invoice", "acme-2", "--ledger", str(ledger.root), "--json").json()["total"] == "31"
+    assert ledger.settle(datetime(2026, 4, 1, tzinfo=UTC)) == {"acme": "refund_too_large"}
