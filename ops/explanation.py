@@ -86,7 +86,7 @@ class Explainer:
 
     def _invoice_line(self, line: Row, invoice: Row) -> Explained:
         catalog = self._catalog(line["catalog_digest"])
-        evidence = self._invoices.evidence(line, invoice, catalog)
+        evidence = self._invoices.evidence(line, invoice)
         return Explained("invoice_line", line, tuple(explain_invoice_line(line, evidence, catalog)))
 
     def _events(self, name: str) -> list[Row]:

@@ -11,7 +11,6 @@ import duckdb
 
 from ops.query import ask
 from rating.explain_invoice import SPENDS, SUMMED, Evidence, Items
-from schemas.catalog import Catalog
 
 Row = Mapping[str, Any]
 
@@ -65,10 +64,10 @@ class InvoiceReader:
         """The lines of an invoice, in their order."""
         return self._rows("SELECT * FROM invoice_lines WHERE invoice_id = ? ORDER BY line_number", [name])
 
-    def evidence(self, line: Row, invoice: Row, catalog: Catalog) -> Evidence:
+    def evidence(self, line: Row, invoice: Row) -> Evidence:
         """What the ledger says beside the line."""
         kind = line["adjusts"] or line["line_kind"]
-        refund = next((one for one in catalog.refunds if one.id == line["refund_id"]), None)
+        refunded = line["refunded_invoice_id"]
         asked = [line["subscription_id"], line["period"], line["charge_id"], invoice["period"], invoice["revision"]]
         bounded = [*SUMMED, *(SPENDS if line["charge_id"] is None else ())]
         return Evidence(
@@ -76,7 +75,7 @@ class InvoiceReader:
             self._items(line, kind, invoice["certificate"]) if kind in SUMMED else None,
             self._rows(_BEFORE, [*asked, kind, line["tier"] or 0]) if line["adjusts"] else [],
             self._rows(_BOUNDED, [*asked, bounded]) if kind in SPENDS else [],
-            self.invoice(refund.invoice) if refund is not None else None,
+            None if refunded is None else self.invoice(refunded),
         )
 
     def _items(self, line: Row, kind: str, certificate: str) -> Items:

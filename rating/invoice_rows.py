@@ -8,19 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import orjson
 import polars as pl
 
 from rating import wide
 from rating.due import VOIDS_NONE, Due, paid_from, whole_periods
 from rating.fees import Seller
+from rating.invoice_recipients import recipients
 from rating.invoice_wording import wording
 from rating.notices import ids_of
 from rating.periods import Times, ends_of
 from rating.prices import Index
 from rating.settlement_checks import Wait
 from rating.terms import NO_CHARGE
-from schemas.catalog import Catalog, Organization
+from schemas.catalog import Catalog
 from schemas.decimals import AMOUNT_SCALE, PRICE_SCALE, QUANTITY_SCALE
 from schemas.invoices import INVOICE_LINES, INVOICES, SETTLED_PERIODS, LineKind, Outcome
 from schemas.ledger import polars_schema
@@ -30,10 +30,6 @@ _TIME = pl.Datetime("us", "UTC")
 _PLACE = ["subscription", "on"]
 _ID = ["subscription_id", "period", "revision"]
 _KIND_NAMES = {int(kind): kind.label for kind in LineKind}
-_BLOCK = (
-    *("id", "name", "external_id", "billing_address", "billing_email", "billing_phone", "remittance_instructions"),
-    *("logo", "storefront_url", "metadata"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +51,7 @@ def bills(
     place = _invoiced(seller, due, lines)
     kept = lines.join(place, on=_PLACE).sort([*_PLACE, "kind", "number", "adjusts", "charge", "tier", "refund_id"])
     kept = kept.with_columns(line_number=pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over(_PLACE))
+    kept = kept.with_columns(refunded_invoice_id=_refunded(catalog, kept["refund_id"]))
     rows = _line_rows(seller, kept, usage)
     return Bills(_invoice_rows(catalog, seller, place, kept, usage, certificate), rows, place)
 
@@ -155,6 +152,12 @@ def _line_rows(seller: Seller, lines: pl.DataFrame, usage: pl.DataFrame) -> pl.D
     return rows.select(_LINES.names()).cast(_LINES)
 
 
+def _refunded(catalog: Catalog, refund: pl.Series) -> pl.Series:
+    """The invoice that each refund names."""
+    named = {one.id: one.invoice for one in catalog.refunds}
+    return pl.Series([None if name is None else named[name] for name in refund.to_list()], dtype=pl.String)
+
+
 def _times(seller: Seller, subscription: Index, number: Index) -> tuple[Times, Times]:
     """From when to when a period runs for its subscription; an opening is one moment."""
     begin = paid_from(seller.catalog, subscription)
@@ -232,7 +235,7 @@ def _invoice_rows(
         subscriber=wide.picked(seller.catalog.subscriptions.subscriber, subscription),
         total=_decimal(rows["total"].fill_null(0), AMOUNT_SCALE),
         lines=pl.col("lines").fill_null(0),
-        recipient=_recipients(catalog, seller, subscription),
+        recipient=recipients(catalog, seller, subscription),
         # Of what came later, not of the whole period, is a supplement.
         credentials=pl.when((pl.col("revision") == 0) | pl.col("voids").is_not_null())
         .then(pl.col("credentials"))
@@ -265,37 +268,3 @@ def _credentials(usage: pl.DataFrame) -> pl.DataFrame:
         .agg(pl.lit("[") + pl.col("credentials").str.join(",") + pl.lit("]"))
         .select(*_PLACE, pl.last().alias("credentials"))
     )
-
-
-def _recipients(catalog: Catalog, seller: Seller, subscription: Index) -> pl.Series:
-    """Who pays, as JSON: the organization's block, and the subscriber."""
-    columns = seller.catalog.subscriptions
-    blocks = pl.DataFrame(
-        {
-            "organization_id": [one.id for one in catalog.organizations],
-            "organization": [_block(one) for one in catalog.organizations],
-        },
-        schema={"organization_id": pl.String, "organization": pl.String},
-    )
-    people = pl.DataFrame(
-        {
-            "email": [one.email for one in catalog.subscribers],
-            "name": [one.name for one in catalog.subscribers],
-        },
-        schema={"email": pl.String, "name": pl.String},
-    ).unique("email", keep="first", maintain_order=True)
-    rows = pl.DataFrame(
-        {
-            "organization_id": wide.picked(columns.organization, subscription),
-            "email": wide.picked(columns.subscriber, subscription),
-        }
-    )
-    rows = rows.join(blocks, on="organization_id", how="left", maintain_order="left")
-    rows = rows.join(people, on="email", how="left", maintain_order="left")
-    person = rows.select("email", "name").to_struct().struct.json_encode()
-    block = rows["organization"].fill_null("null")
-    return '{"organization":' + block + ',"subscriber":' + person + "}"
-
-
-def _block(organization: Organization) -> str:
-    return orjson.dumps({name: getattr(organization, name) for name in _BLOCK}, option=orjson.OPT_SORT_KEYS).decode()

@@ -134,6 +134,7 @@ INVOICE_LINES = pa.schema(
         pa.field("amount", _AMOUNT, nullable=False),
         pa.field("currency", _TEXT, nullable=False),
         pa.field("refund_id", _TEXT),
+        pa.field("refunded_invoice_id", _TEXT),
         pa.field("synthetic", pa.bool_(), nullable=False),
         pa.field("catalog_digest", _TEXT, nullable=False),
     ],

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from dataflows.errors import RatemillError, UnmendableError
 from schemas.ledger import TABLES
 
-FORMAT = 3
+FORMAT = 4
 # What to do when the folder does not tell one story: a backup of a part of it does not help.
 RESTORE = "restore the whole folder of the ledger from one backup; what came since is then read again"
 

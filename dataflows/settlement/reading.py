@@ -101,8 +101,8 @@ _REFUNDED = """
         CASE WHEN i.invoice_id IN (SELECT voids FROM voided) THEN 0 ELSE i.total END AS total,
         coalesce(sum(-l.exact_amount), 0) AS refunded
     FROM invoices AS i
-    JOIN refunds AS r ON r.invoice = i.invoice_id
-    LEFT JOIN standing_lines AS l ON l.refund_id = r.refund AND l.invoice_id <> i.invoice_id
+    LEFT JOIN standing_lines AS l ON l.refunded_invoice_id = i.invoice_id AND l.invoice_id <> i.invoice_id
+    WHERE i.invoice_id IN (SELECT invoice FROM refunds)
     GROUP BY ALL
 """
 _SETUP = """

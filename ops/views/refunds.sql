@@ -1,7 +1,9 @@
--- Each refund, with the invoice that carries it; of a voided invoice none, because its successor carries it.
+-- Each refund, with the invoice that it is of and the one that carries it; of a voided invoice none, because its
+-- successor carries it.
 CREATE VIEW refunds AS
 SELECT
     lines.refund_id,
+    lines.refunded_invoice_id,
     invoices.invoice_id,
     invoices.number,
     lines.line_number,

@@ -207,6 +207,7 @@ LINE = {
     "exact_amount": Decimal("10"),
     "amount": Decimal("10"),
     "refund_id": None,
+    "refunded_invoice_id": None,
 }
 
 

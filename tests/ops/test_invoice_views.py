@@ -87,9 +87,10 @@ def test_shares_of_fees_and_usage_are_decimals_that_sum_to_one(views):
 
 
 def test_a_refund_stands_with_the_invoice_that_carries_it(views):
-    assert rows(views, "SELECT refund_id, number, subscription_id, amount, currency FROM refunds") == [
-        ("outage", "sub-api-2", "sub-api", Decimal(-5), "USD")
-    ]
+    query = "SELECT refund_id, number, subscription_id, amount, currency FROM refunds"
+    assert rows(views, query) == [("outage", "sub-api-2", "sub-api", Decimal(-5), "USD")]
+    refunded = "SELECT i.number FROM refunds AS r JOIN invoices AS i ON i.invoice_id = r.refunded_invoice_id"
+    assert rows(views, refunded) == [("sub-api-1",)]
 
 
 @pytest.mark.parametrize("view", INVOICE_VIEWS)
