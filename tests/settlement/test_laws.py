@@ -20,17 +20,18 @@ from dataflows.ledger.published import read_table
 from dataflows.ledger.writer import LedgerWriter
 from dataflows.settlement import closing
 from ops.ledger_views import open_ledger
-from ops.settling import settle_ledger
+from ops.settling import correct_invoice, settle_ledger
 from schemas.invoices import LineKind
 from tests.settlement.settling import SETTINGS, Ledger
 from tests.settlement.world import START, rated
 
 AS_OF = START + timedelta(days=62)
+CORRECTED = "sub-1-1"
 TABLES = ("invoices", "invoice_lines", "settled_periods", "notifications")
 _KEYS = {
     "invoices": ["invoice_id"],
     "invoice_lines": ["invoice_line_id"],
-    "settled_periods": ["subscription_id", "period"],
+    "settled_periods": ["subscription_id", "period", "invoice_id"],
     "notifications": ["notification_id"],
 }
 POINTS: dict[str, tuple[Any, str, bool]] = {
@@ -97,7 +98,7 @@ def test_however_the_work_is_split(world, tmp_path, writers):
     same(tables(ledger, "certificate"), tables(other.root, "certificate"))
 
 
-def settle_and_die(root: str, catalog: str, point: str) -> None:
+def die_at(point: str) -> None:
     owner, name, after = POINTS[point]
     original: Callable[..., object] = getattr(owner, name)
 
@@ -107,20 +108,46 @@ def settle_and_die(root: str, catalog: str, point: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     setattr(owner, name, dying)
+
+
+def settle_and_die(root: str, catalog: str, point: str) -> None:
+    die_at(point)
     settle_ledger(Path(root), SETTINGS, load_catalog(Path(catalog)), AS_OF)
+
+
+def correct_and_die(root: str, catalog: str, point: str) -> None:
+    die_at(point)
+    correct_invoice(Path(root), SETTINGS, CORRECTED, load_catalog(Path(catalog)), AS_OF)
+
+
+def killed_in(work: Callable[[str, str, str], None], world: Ledger, ledger: Path, point: str) -> None:
+    process = _processes.Process(target=work, args=(str(ledger), str(world.catalog()), point))
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("point", POINTS)
 def test_killed(world, tmp_path, point):
     undisturbed, killed = (copy(world, tmp_path / name) for name in ("undisturbed", "killed"))
     settle(world, undisturbed)
-    process = _processes.Process(target=settle_and_die, args=(str(killed), str(world.catalog()), point))
-    process.start()
-    process.join(120)
-    assert process.exitcode == -signal.SIGKILL
+    killed_in(settle_and_die, world, killed, point)
     settle(world, killed)
     same(tables(undisturbed), tables(killed))
     assert list((killed / "pending").glob("*.parquet")) == []
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_while_an_invoice_is_made_anew(world, tmp_path, point):
+    """It was made anew or it was not; asked again, it is as if nothing had happened."""
+    undisturbed, killed = (copy(world, tmp_path / name) for name in ("undisturbed", "killed"))
+    for ledger in (undisturbed, killed):
+        settle(world, ledger)
+    correct_invoice(undisturbed, SETTINGS, CORRECTED, load_catalog(world.catalog()), AS_OF)
+    killed_in(correct_and_die, world, killed, point)
+    if CORRECTED + ".1" not in set(read_table(killed, "invoices")["number"]):
+        correct_invoice(killed, SETTINGS, CORRECTED, load_catalog(world.catalog()), AS_OF)
+    same(tables(undisturbed), tables(killed))
 
 
 def test_two_settlements_at_a_time(world, tmp_path):
