@@ -60,7 +60,7 @@ def settings(broker, topic_prefix, tmp_path, start) -> Iterator[Settings]:
     return settings
 
 
-def test_twelve_invoices_and_the_end_whatever_is_killed(settings, tmp_path, start):
+def test_twelve_invoices_and_the_end_and_what_comes_after_it_whatever_is_killed(settings, tmp_path, start):
     ledger = tmp_path / "ledger"
     send_hour(settings, "acme", start)
     with running(settings, ledger) as rating:
@@ -73,19 +73,27 @@ def test_twelve_invoices_and_the_end_whatever_is_killed(settings, tmp_path, star
         with running(settings, ledger, "settlement") as flow:
             wait_for(lambda: invoices(ledger).height == 24, flow)
             wait_for(lambda: len(told(ledger, "test_mode_ended")) == 2, flow)
+        send_at(settings, "beta", 2, start + 57 * MINUTE, datetime.now(UTC))
+        wait_for(lambda: "beta" in set(read_table(ledger, "line_items")["subscription_id"]), rating)
+        # The first look of a flow, and then one a day, is for those who have ended, too.
+        with running(settings, ledger, "settlement") as flow:
+            wait_for(lambda: "beta-12.1" in set(invoices(ledger)["number"]), flow)
+    supplement = invoices(ledger).filter(pl.col("revision") > 0)
+    assert supplement.select("number", "total").rows() == [("beta-12.1", Decimal(2))]
     of_acme = invoices(ledger).filter(pl.col("subscription_id") == "acme").sort("period")
     assert of_acme["period"].to_list() == list(range(1, 13))
     # Period n has n calls: the first three cost 1 each, the others half.
     costs = [Decimal(min(n, 3)) + Decimal(max(n - 3, 0)) / 2 for n in range(1, 13)]
     assert of_acme["total"].to_list() == costs
-    assert set(invoices(ledger).filter(pl.col("subscription_id") == "beta")["total"]) == {Decimal(0)}
+    of_beta = invoices(ledger).filter((pl.col("subscription_id") == "beta") & (pl.col("revision") == 0))
+    assert set(of_beta["total"]) == {Decimal(0)}
     relay(settings, ledger)
     sent = [json.loads(message.value()) for message in committed(settings, "invoices")]
     assert sorted(row["number"] for row in sent) == sorted(invoices(ledger)["number"])
     assert {row["certificate"]["catalog_digest"] for row in sent} == set(invoices(ledger)["catalog_digest"])
     notices = [json.loads(message.value()) for message in committed(settings, "notifications")]
     issued = [row for row in notices if row["kind"] == "invoice_issued"]
-    assert len({row["notification_id"] for row in issued}) == len(issued) == 24
+    assert len({row["notification_id"] for row in issued}) == len(issued) == 25
     assert {tuple(row["recipients"]) for row in issued} == {("billing@provider.example", "joe@acme.example")}
 
 
