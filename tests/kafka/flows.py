@@ -16,9 +16,13 @@ from confluent_kafka.admin import NewPartitions
 from dataflows.connectors.catalog_folder import load_catalog
 from dataflows.connectors.catalog_publisher import publish_catalog
 from dataflows.connectors.kafka_client import admin_client, answer, client_settings, describe_topic, topic_name
+from dataflows.ledger.folder import existing_folder
 from dataflows.ledger.manifest import wait_until_visible
 from dataflows.ledger.published import read_table
+from dataflows.rating import LATENESS_OF_TOPICS
 from dataflows.settings import Settings
+from dataflows.verification.findings import Findings, Unchecked
+from dataflows.verification.verifying import verify
 from ops.topics import check_topics
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,6 +55,14 @@ def settings_for(broker, prefix: str, **update: object) -> Settings:
         "group": f"{prefix}rating",
     }
     return Settings.model_validate(values | update)
+
+
+def assert_verified(ledger: Path, settings: Settings) -> None:
+    """Everything in the ledger follows from the events and catalogs that it keeps."""
+    findings = Findings()
+    verify(existing_folder(ledger), settings.lateness_us or LATENESS_OF_TOPICS, findings)
+    assert findings.hold, findings.differences[:5]
+    assert not findings.unchecked[Unchecked.DAMAGED], findings.unchecked
 
 
 def make_topics(settings: Settings, catalog: Path) -> None:

@@ -15,6 +15,7 @@ from tests.flow.world import World, assert_conserved, ledger_rows, make_world
 from tests.kafka.flows import (
     ANY_PARTITION,
     Record,
+    assert_verified,
     event,
     make_topics,
     received,
@@ -80,6 +81,8 @@ def test_a_catalog_that_changes_while_the_flow_runs(world, settings, tmp_path):
     with running(again, tmp_path / "again") as flow:
         wait_until_received(tmp_path / "again", sent, flow)
     assert_same(tmp_path / "again", ledger)
+    for each in (ledger, tmp_path / "again"):
+        assert_verified(each, settings)
 
 
 def of_newcomers(ledger: Path, *verdicts: str) -> pl.DataFrame:

@@ -21,7 +21,7 @@ from tests.kafka.faults.oracle_compare import assert_as_oracle
 from tests.kafka.faults.steady import assert_merged, rated_undisturbed, settings_of_faults
 from tests.kafka.faults.summary import SUMMARY
 from tests.kafka.faults.traffic import Gateway, make_traffic
-from tests.kafka.flows import make_topics, received, running, start_flow, wait_until_received
+from tests.kafka.flows import assert_verified, make_topics, received, running, start_flow, wait_until_received
 
 SOAK_ROUNDS = 10
 PARTITIONS = 4
@@ -48,6 +48,7 @@ def test_killed_again_and_again(broker, topic_prefix, tmp_path, seed, soak):
             wait_until_received(ledger, sent, flow)
     assert_merged(ledger)
     assert_same_ledger(ledger, rated_undisturbed(settings, tmp_path / "undisturbed", sent))
+    assert_verified(ledger, settings)
     SUMMARY.add("random kills", done, assert_as_oracle(ledger, settings, traffic.catalog))
 
 

@@ -18,7 +18,7 @@ from tests.kafka.faults.oracle_compare import Kept, oracle_for
 from tests.kafka.faults.steady import settings_of_faults
 from tests.kafka.faults.summary import SUMMARY
 from tests.kafka.faults.traffic import MONTH, Gateway, lately
-from tests.kafka.flows import make_topics, running, start_flow, wait_until_received
+from tests.kafka.flows import assert_verified, make_topics, running, start_flow, wait_until_received
 
 SOAK_ROUNDS = 5
 PARTITIONS = 3
@@ -48,6 +48,7 @@ def test_each_event_is_rated_once(broker, topic_prefix, tmp_path, seed, soak):
             sent = gateway.finish()
             wait_until_received(ledger, sent, flow)
     _assert_each_once(ledger, events, sent)
+    assert_verified(ledger, settings)
     lines = _assert_amounts(settings, world.catalog, ledger, events, began)
     SUMMARY.add("storm of repeats", kills, sent + lines)
 
