@@ -7,6 +7,7 @@ and by no second invoice. Each key group's invoices are one writer's.
 
 import fcntl
 import os
+import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -57,6 +58,28 @@ def settling_alone(folder: LedgerFolder) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+class Together:
+    """Workers of one process settle a ledger side by side, and nobody else does meanwhile; between times others may."""
+
+    def __init__(self, folder: LedgerFolder) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._holders = 0
+        self._handle = -1
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._holders:
+                self._handle = take_lock(self._folder, fcntl.LOCK_EX, LOCK)
+            self._holders += 1
+
+    def __exit__(self, *failure: object) -> None:
+        with self._lock:
+            self._holders -= 1
+            if not self._holders:
+                os.close(self._handle)
 
 
 class Closer:

@@ -7,8 +7,11 @@ and how far input is complete, the ledger says; so it may be killed and started 
 of the input, never the clock.
 """
 
+import fcntl
+import os
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -24,10 +27,10 @@ from dataflows.catalog_versions import CatalogVersions
 from dataflows.errors import RatemillError, UnmendableError
 from dataflows.failures import noted, plain_failures
 from dataflows.housekeeping import housekeeping
-from dataflows.ledger.folder import LedgerFolder
+from dataflows.ledger.folder import LedgerFolder, take_lock
 from dataflows.relay import to_standard_error
 from dataflows.settings import Settings
-from dataflows.settlement.closing import Closer, SettlementProgress, settling_alone
+from dataflows.settlement.closing import Closer, SettlementProgress, Together
 from dataflows.settlement.reading import look
 from rating.due import Moments, next_due
 from rating.periods import ENDLESS
@@ -87,6 +90,7 @@ class SettlementPlan:
     stopping: threading.Event
     progress: SettlementFlowProgress
     remark: Callable[[str], None]
+    together: Together
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +113,10 @@ def run_settlement(
 ) -> SettlementFlowProgress:
     """Settle until `stop` is set; RatemillError says in one sentence why that cannot go on."""
     progress = progress or SettlementFlowProgress()
-    flow = build_flow(SettlementPlan(folder, Tariffs(CatalogHistory(folder.root)), settings, stop, progress, remark))
-    with settling_alone(folder), plain_failures(folder):
+    tariffs = Tariffs(CatalogHistory(folder.root))
+    flow = build_flow(SettlementPlan(folder, tariffs, settings, stop, progress, remark, Together(folder)))
+    flow_lock = take_lock(folder, fcntl.LOCK_EX, "settlement-flow.lock")
+    with closing(os.fdopen(flow_lock)), plain_failures(folder):
         cluster_main(flow, [], 0, worker_count_per_proc=settings.workers)
     return progress
 
@@ -216,7 +222,8 @@ class Settler:
         closer = Closer(plan.folder, plan.tariffs.tariff(found.catalog), housekeeping(plan.settings))
         try:
             self._name_strangers(found, closer)
-            closer.close(found.until, [found.writer], supplements=found.supplements)
+            with plan.together:
+                closer.close(found.until, [found.writer], supplements=found.supplements)
         except (duckdb.Error, RatemillError) as error:
             if isinstance(error, UnmendableError):
                 raise
