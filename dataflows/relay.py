@@ -29,14 +29,13 @@ from dataflows.ledger.manifest import LONGEST_WAIT, now
 from dataflows.ledger.relay_note import load_note, store_note
 from dataflows.relay_start import RelayStart, check_alone, first_positions
 from dataflows.settings import Settings
+from dataflows.steps import invoice_messages
 from dataflows.steps.messages import (
-    INVOICE_COLUMNS,
     LINE_ITEM_COLUMNS,
     NOTIFICATION_COLUMNS,
     QUOTA_VERDICT_COLUMNS,
     REJECTED_COLUMNS,
     Message,
-    invoice_messages,
     line_item_messages,
     notification_messages,
     quota_verdict_messages,
@@ -67,7 +66,7 @@ ROUTES = (
     Route("line_items", "rated.line-items", "line_items", LINE_ITEM_COLUMNS, line_item_messages),
     Route("notifications", "notifications", "notifications", NOTIFICATION_COLUMNS, notification_messages),
     Route("quota_verdicts", "quota.verdicts", "quota_verdicts", QUOTA_VERDICT_COLUMNS, quota_verdict_messages),
-    Route("invoices", "invoices", "invoices", INVOICE_COLUMNS, invoice_messages),
+    Route("invoices", "invoices", "invoices", invoice_messages.COLUMNS, invoice_messages.invoice_messages),
     Route("events", "metering.rejected", "rejected", REJECTED_COLUMNS, rejected_messages),
 )
 
@@ -262,14 +261,29 @@ class _Relay:
 
     def _send_rows(self, producer: RelayProducer, commit: Commit, route: Route) -> int:
         expected = commit.counts[route.counted_by]
-        frames = self._readers[commit.writer].rows(commit, route.table, route.columns) if expected else ()
-        sent = sum(producer.send(self._topics[route.topic], route.messages(frame, self._largest)) for frame in frames)
-        if sent != expected:
-            raise UnmendableError(
-                f"the ledger {self._folder.root} is damaged: commit {commit.sequence} of writer {commit.writer} says"
-                f" {route.counted_by} = {expected}, its rows are {sent}; restore it from a backup"
+        try:
+            frames = self._rows(commit, route) if expected else ()
+            sent = sum(
+                producer.send(self._topics[route.topic], route.messages(frame, self._largest)) for frame in frames
             )
+        except invoice_messages.MisplacedLinesError as error:
+            raise self._damage(commit, str(error)) from error
+        if sent != expected:
+            raise self._damage(commit, f"it says {route.counted_by} = {expected}, its rows are {sent}")
         return sent
+
+    def _rows(self, commit: Commit, route: Route) -> Iterator[pl.DataFrame]:
+        reader = self._readers[commit.writer]
+        rows = reader.rows(commit, route.table, route.columns)
+        if route.table != "invoices":
+            return rows
+        return invoice_messages.with_lines(rows, reader.rows(commit, "invoice_lines", invoice_messages.LINE_COLUMNS))
+
+    def _damage(self, commit: Commit, what: str) -> UnmendableError:
+        place = f"commit {commit.sequence} of writer {commit.writer}"
+        return UnmendableError(
+            f"the ledger {self._folder.root} is damaged at {place}: {what}; restore it from a backup"
+        )
 
     def _say(self, sentence: str) -> None:
         self._progress.last_error = self._patience.trouble

@@ -20,7 +20,6 @@ import polars.selectors as cs
 import xxhash
 
 from dataflows.steps.binary_mode import structured
-from schemas.invoices import INVOICES
 from schemas.ledger import LINE_ITEMS, NOTIFICATIONS, QUOTA_VERDICTS
 from schemas.verdicts import Verdict
 
@@ -30,7 +29,6 @@ Message = tuple[bytes, bytes | str | None, list[Header] | None]
 LINE_ITEM_COLUMNS = tuple(LINE_ITEMS.names)
 NOTIFICATION_COLUMNS = tuple(NOTIFICATIONS.names)
 QUOTA_VERDICT_COLUMNS = tuple(QUOTA_VERDICTS.names)
-INVOICE_COLUMNS = tuple(INVOICES.names)
 REJECTED_COLUMNS = tuple(
     "partition offset source event_id event_time subscription_id credential_id subscriber organization_id synthetic"
     " verdict reason reason_detail content_digest data".split()
@@ -38,7 +36,6 @@ REJECTED_COLUMNS = tuple(
 _DECIMALS = cs.decimal().cast(pl.String).str.strip_chars_end("0").str.strip_chars_end(".")
 _TIMES = cs.datetime().dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
 _CONTENT_TYPE: Header = ("content-type", b"application/cloudevents+json")
-_INVOICE_OBJECTS = ("recipient", "credentials", "certificate")
 _OF_BINARY_MODE = ("ce_", "content-type")
 _encode = msgspec.json.Encoder().encode
 
@@ -78,7 +75,7 @@ def notification_messages(rows: pl.DataFrame, largest: int) -> Iterator[Message]
     """
     keys = rows["subscription_id"].to_list()
     for row, (value, key) in enumerate(zip(_contents(json_texts(rows)), keys, strict=True)):
-        if _size(value, key, []) <= largest:
+        if size_of(value, key, []) <= largest:
             yield value, key, None
         else:
             without = json_texts(rows[row].with_columns(recipients=pl.lit([], pl.List(pl.String))))
@@ -93,27 +90,6 @@ def quota_verdict_messages(rows: pl.DataFrame, largest: int) -> Iterator[Message
         yield value, key, None
 
 
-def invoice_messages(rows: pl.DataFrame, largest: int) -> Iterator[Message]:
-    """One message per invoice, with all its columns, what they hold as JSON unfolded; the key is its subscription.
-
-    Should its credentials make it larger than `largest` bytes, it has none, which a header says; the ledger keeps them.
-    """
-    names = [name for name in rows.columns if name not in _INVOICE_OBJECTS]
-    keys = rows["subscription_id"].to_list()
-    for text, row, key in zip(json_texts(rows.select(names)), rows.iter_rows(named=True), keys, strict=True):
-        value = _unfolded(text, row)
-        if _size(value, key, []) <= largest:
-            yield value, key, None
-        else:
-            yield _unfolded(text, row | {"credentials": "[]"}), key, [("credentials-left-out", "all")]
-
-
-def _unfolded(text: str, row: dict[str, Any]) -> bytes:
-    """A JSON object with further members, whose values are JSON already."""
-    members = "".join(f',"{name}":{row[name]}' for name in _INVOICE_OBJECTS)
-    return f"{text[:-1]}{members}}}".encode()
-
-
 def rejected_messages(rows: pl.DataFrame, largest: int) -> Iterator[Message]:
     """One message per rejected event: the record as it came, and in headers why it was rejected and where it stood.
 
@@ -123,9 +99,9 @@ def rejected_messages(rows: pl.DataFrame, largest: int) -> Iterator[Message]:
     for row in rows.filter(pl.col("verdict") == Verdict.REJECTED.label).iter_rows(named=True):
         value, key, headers = _as_came(row) or _written_anew(row)
         headers = [*headers, *_why(row)]
-        if _size(value, key, headers) > largest:
+        if size_of(value, key, headers) > largest:
             value, headers = b"", [*_why(row), ("value-left-out", f"{len(value)} bytes")]
-            key = key if _size(value, key, headers) <= largest else None
+            key = key if size_of(value, key, headers) <= largest else None
         yield value, key, headers
 
 
@@ -148,7 +124,7 @@ def _why(row: dict[str, Any]) -> list[Header]:
     return [(name, str(row[column])) for name, column in named.items() if row[column] is not None]
 
 
-def _size(value: bytes, key: bytes | str | None, headers: list[Header]) -> int:
+def size_of(value: bytes, key: bytes | str | None, headers: list[Header]) -> int:
     """The bytes of a message, or a few more."""
     texts = [value, key, *(text for header in headers for text in header)]
     return sum((len(text.encode()) if isinstance(text, str) else len(text)) + 16 for text in texts if text)

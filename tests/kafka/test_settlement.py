@@ -96,6 +96,9 @@ def test_twelve_invoices_and_the_end_and_what_comes_after_it_whatever_is_killed(
     relay(settings, ledger)
     sent = [json.loads(message.value()) for message in committed(settings, "invoices")]
     assert sorted(row["number"] for row in sent) == sorted(invoices(ledger)["number"])
+    for row in sent:
+        assert sum(Decimal(line["amount"]) for line in row["invoice_lines"]) == Decimal(row["total"])
+        assert len(row["invoice_lines"]) == row["lines"]
     assert {row["certificate"]["catalog_digest"] for row in sent} == set(invoices(ledger)["catalog_digest"])
     notices = [json.loads(message.value()) for message in committed(settings, "notifications")]
     issued = [row for row in notices if row["kind"] == "invoice_issued"]
