@@ -8,7 +8,7 @@ and by no second invoice. Each key group's invoices are one writer's.
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -18,6 +18,7 @@ import polars as pl
 from dataflows.errors import RatemillError
 from dataflows.ledger.compaction import Housekeeping
 from dataflows.ledger.folder import LedgerFolder, take_lock
+from dataflows.ledger.manifest import show_now
 from dataflows.settlement.reading import Completeness, LedgerReader, look
 from dataflows.settlement.writing import invoice_writers
 from rating.book import moved, settled_numbers
@@ -118,6 +119,7 @@ class Closer:
 
         `supplements` are of subscriptions that were settled to their end; finding them goes through all line items.
         """
+        self._show_what_was_settled(writers)
         with look(self._folder.root) as reader:
             facts = self._facts(reader)
             settled = reader.settled(self._ids)
@@ -132,6 +134,7 @@ class Closer:
     def correct(self, subscription_id: str, period: int, revision: int, moment: int) -> None:
         """Make an invoice anew, from what ledger and catalog say by now; the new one takes its place."""
         named = pl.DataFrame({"subscription_id": [subscription_id], "period": [period], "revision": [revision]})
+        self._show_what_was_settled(self._folder.settlement_writers())
         with look(self._folder.root, voided=ids_of(named, named.columns).to_list()) as reader:
             facts = self._facts(reader)
             row = self._row_of(subscription_id)
@@ -168,6 +171,11 @@ class Closer:
         if row is None:
             raise RatemillError(f"the catalog does not have subscription {subscription_id}")
         return row
+
+    def _show_what_was_settled(self, writers: Iterable[int]) -> None:
+        """Whatever the clock said when it was published: else it would be settled twice."""
+        for writer in writers:
+            show_now(self._folder.manifest(writer))
 
     def _facts(self, reader: LedgerReader) -> Completeness:
         facts = reader.completeness(self._folder.shape.writers)

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
@@ -208,3 +209,18 @@ def test_views_show_what_was_settled(world, tmp_path):
             " USING (invoice_id) WHERE i.total <> l.s"
         ).fetchall()
     assert wrong == []
+
+
+def test_a_clock_that_was_set_back_since_settles_nothing_twice(tmp_path):
+    """What was published an hour ahead is seen by the next settlement, and by everybody after it."""
+    world = rated(tmp_path / "one")
+    world.settle(AS_OF)
+    invoices = read_table(world.root, "invoices").height
+    for path in (world.root / "manifest").glob("settlement-*.json"):
+        ahead = [
+            msgspec.structs.replace(file, visible_from=file.visible_from + 3_600_000_000)
+            for file in manifest.load(path).files
+        ]
+        path.write_bytes(msgspec.json.encode(ahead))
+    world.settle(AS_OF)
+    assert read_table(world.root, "invoices").height == invoices
