@@ -78,7 +78,7 @@ def fee_on_purchase(line: Row, product: ExpandedProduct) -> Derived | None:
     name = "one-time price" if fee.kind == "one_time" else "setup fee"
     once = f"once per {fee.once_per}"
     if fee.once_per == "organization":
-        once += ", by its subscription that begins first"
+        once += ", by its subscription that begins to pay first"
     text = f"The {name} of {_name(product)} is {_price_text(fee.amount)} {line['currency']}, paid {once}."
     return Derived(scaled_amount(fee.amount), (text,))
 

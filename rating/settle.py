@@ -13,7 +13,7 @@ import polars as pl
 from rating import invoice_rows
 from rating.book import Book, number_invoiced, number_lines
 from rating.catalog import CompiledCatalog
-from rating.due import Due, without
+from rating.due import Due, paid_from, without
 from rating.fees import Seller
 from rating.owed import LINES, changed_periods, owed_lines, usage_owed
 from rating.periods import microseconds
@@ -104,15 +104,17 @@ def _of_due(due: Due, waits: Iterable[Wait]) -> dict[int, Wait]:
 
 
 def _setup_payers(seller: Seller) -> dict[tuple[str, str], str]:
-    """By organization and product, where a setup fee is due once per organization: the subscription that begins first,
-    which pays it.
+    """By organization and product, where a setup fee is due once per organization: the subscription that begins to pay
+    first, which pays it. One that ends before, in its trial, never pays.
     """
     columns = seller.catalog.subscriptions
+    begin = paid_from(seller.catalog, np.arange(len(columns.ids)))
+    pays = seller.terms.setup_once_per_organization[columns.product] & (begin < columns.life[:, 1])
     first: dict[tuple[str, str], tuple[int, str]] = {}
-    for row in np.flatnonzero(seller.terms.setup_once_per_organization[columns.product]).tolist():
+    for row in np.flatnonzero(pays).tolist():
         key = _setup_key(seller, row)
         if key is not None:
-            own = (int(columns.life[row, 0]), str(columns.ids[row]))
+            own = (int(begin[row]), str(columns.ids[row]))
             first[key] = min(first.get(key, own), own)
     return {key: name for key, (_, name) in first.items()}
 
