@@ -96,7 +96,9 @@ def _settled(tariff: Tariff, due: Due, lines: pl.DataFrame) -> pl.DataFrame:
     )
     charge = own["charge"].to_numpy()
     of_subscription = catalog.subscriptions.product[own["subscription"].to_numpy()]
-    product = np.where(charge == NO_CHARGE, of_subscription, catalog.charges.product[charge])
+    # A catalog of fees alone has no charges to look up.
+    of_charges = catalog.charges.product[charge] if len(catalog.charges.product) else of_subscription
+    product = np.where(charge == NO_CHARGE, of_subscription, of_charges)
     names, currencies = (pl.Series(values) for values in (catalog.products.ids, catalog.products.currencies))
     return pl.DataFrame(
         {

@@ -162,3 +162,19 @@ def test_what_cannot_be_compared_is_said(ledger, tmp_path):
     ran = inside("whatif", "--catalog", tmp_path / "other", "--ledger", ledger, "--to", "2026-10-01T00:00:00Z")
     assert ran.code == 1
     assert "range ends before it begins" in ran.err
+
+
+def test_a_catalog_of_fees_alone(tmp_path):
+    """No charge at all, on either side."""
+    catalog = """
+subscribers: [{email: joe@acme.com}]
+sources: [{id: api}]
+products:
+  - {id: flat, version: 1.0.0, currency: USD, settlement_period: month, payment_model: subscription, recurring_fee: "10"}
+subscriptions:
+  - {id: a, product: flat@1.0.0, subscriber: joe@acme.com, start: "2026-11-01T00:00:00Z"}
+"""
+    ledger = rated_world(tmp_path, [event("a1", "a", time="2026-11-10T00:00:00Z")], catalog=catalog)
+    month = ("--from", "2026-11-01T00:00:00Z", "--to", "2026-12-01T00:00:00Z", "--json")
+    found = whatif(ledger, tmp_path, catalog.replace('"10"', '"12"'), *month).json()
+    assert amounts(found["totals"], "currency") == {("USD",): ("10", "12", "2")}
