@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from rating.catalog import CompiledCatalog
-from rating.due import whole_periods
+from rating.due import paid_from, whole_periods
 from rating.prices import Index
 from rating.terms import NO_CHARGE
 from schemas.decimals import AMOUNT_SCALE, PRICE_SCALE, QUANTITY_SCALE
@@ -45,6 +45,7 @@ INVOICED = {
     "line_kind": pl.String,
     **_OF_CHARGE,
     "tier": pl.Int32,
+    "currency": pl.String,
     "quantity": pl.Decimal(38, QUANTITY_SCALE),
     "exact_amount": pl.Decimal(38, AMOUNT_SCALE),
     "amount": pl.Decimal(38, AMOUNT_SCALE),
@@ -142,7 +143,10 @@ def settled_numbers(settled: pl.DataFrame, subscriptions: int, never: int) -> In
 
 
 def moved(settled: pl.DataFrame, catalog: CompiledCatalog) -> pl.DataFrame:
-    """The settled periods that the catalog now has at another time."""
+    """The settled periods that the catalog now has at another time, openings of subscriptions included."""
+    opened = settled.filter(pl.col("period") == 0)
+    begin = paid_from(catalog, opened["subscription"].to_numpy())
+    shifted = opened.filter(pl.Series(begin != opened["period_start"].dt.epoch("us").to_numpy(), dtype=pl.Boolean))
     closed = settled.filter(pl.col("period") > 0)
     subscription, number = closed["subscription"].to_numpy(), closed["period"].to_numpy() - 1
     start, over = whole_periods(catalog, subscription, number)
@@ -150,7 +154,7 @@ def moved(settled: pl.DataFrame, catalog: CompiledCatalog) -> pl.DataFrame:
     same = (start == closed["period_start"].dt.epoch("us").to_numpy()) & (
         over == closed["period_end"].dt.epoch("us").to_numpy()
     )
-    return closed.filter(pl.Series(~same, dtype=pl.Boolean))
+    return pl.concat([shifted, closed.filter(pl.Series(~same, dtype=pl.Boolean))])
 
 
 def _with_charges(rows: pl.DataFrame, catalog: CompiledCatalog) -> pl.DataFrame:

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from rating import wide
-from rating.book import Book, Numbered, moved
+from rating.book import Book, Numbered, moved, number_invoiced
 from rating.catalog import CompiledCatalog
 from rating.fees import Seller
 from rating.lines import lines_of
@@ -21,7 +21,8 @@ from rating.prices import Index
 from rating.slices import Usage
 from rating.terms import NO_CHARGE
 from schemas.catalog import Refund, moment_text
-from schemas.decimals import AMOUNT_SCALE, LEDGER_PRECISION, format_scaled, scaled, scaled_amount
+from schemas.currencies import MINOR_UNITS
+from schemas.decimals import AMOUNT_SCALE, LEDGER_PRECISION, divide_half_away, format_scaled, scaled, scaled_amount
 from schemas.invoices import LineKind, Waiting
 
 # Sums of so many units of a currency are refused; those of more digits than an amount has would not fit.
@@ -55,6 +56,7 @@ def misfits(
     for row in _first_of_each(_in_other_currency(seller, numbered.lines)):
         detail = f"it has lines in {row['currency']}, and its product is sold in {row['sold_in']}"
         yield Wait(row["subscription"], Waiting.OTHER_CURRENCY, detail)
+    yield from _of_other_products(seller, book.invoiced)
     owners = wide.picked(catalog.subscriptions.organization, due)
     for place in (owners.is_not_null() & ~owners.is_in(list(organizations))).arg_true().to_list():
         detail = f"the catalog lacks its organization {owners[place]}"
@@ -73,6 +75,31 @@ def _in_other_currency(seller: Seller, lines: pl.DataFrame) -> pl.DataFrame:
     currencies = pl.Series(seller.catalog.products.currencies, dtype=pl.String)
     sold_in = wide.picked(currencies, seller.product_of(lines["subscription"].to_numpy()))
     return lines.with_columns(sold_in=sold_in).filter(pl.col("currency") != pl.col("sold_in"))
+
+
+def _of_other_products(seller: Seller, invoiced: pl.DataFrame) -> Iterator[Wait]:
+    """Subscriptions that were invoiced for another product version or charge, or in another currency, than now: fees,
+    bounds of spend and flat amounts of the one would be compared with those of the other.
+    """
+    products = seller.catalog.products
+    own = seller.product_of(invoiced["subscription"].to_numpy())
+    named = {"now_id": products.ids, "now_version": products.versions, "sold_in": products.currencies}
+    rows = invoiced.with_columns(
+        wide.picked(pl.Series(name, values, pl.String), own) for name, values in named.items()
+    )
+    same = (pl.col("product_id") == pl.col("now_id")) & (pl.col("product_version") == pl.col("now_version"))
+    for row in _first_of_each(rows.filter(~same)):
+        before, after = f"{row['product_id']}@{row['product_version']}", f"{row['now_id']}@{row['now_version']}"
+        detail = f"period {row['period']} was invoiced for {before}, and the catalog now has it on {after}"
+        yield Wait(row["subscription"], Waiting.CATALOG_CHANGED, detail)
+    for row in _first_of_each(rows.filter(pl.col("currency") != pl.col("sold_in"))):
+        detail = f"it was invoiced in {row['currency']}, and its product is now sold in {row['sold_in']}"
+        yield Wait(row["subscription"], Waiting.OTHER_CURRENCY, detail)
+    charges = rows.filter(pl.col("charge_id").is_not_null() & same)
+    known = number_invoiced(charges, seller.catalog)["charge"] != NO_CHARGE
+    for row in _first_of_each(charges.filter(~known)):
+        name = f"{row['product_id']}@{row['product_version']}, charge {row['charge_id']}"
+        yield Wait(row["subscription"], Waiting.UNKNOWN_PRODUCT, f"it was invoiced for {name}, which the catalog lacks")
 
 
 def unexplained(usage: pl.DataFrame, catalog: CompiledCatalog) -> Iterator[Wait]:
@@ -118,9 +145,11 @@ def refunds_at_fault(refunds: list[Refund], book: Book, catalog: CompiledCatalog
         invoice = invoices.get(refund.invoice)
         if invoice is None or invoice["subscription_id"] not in catalog.subscription_rows:
             continue
-        units = scaled_amount(refund.amount)
-        asked[refund.invoice] = asked.get(refund.invoice, 0) + units
         row = catalog.subscription_rows[invoice["subscription_id"]]
+        # What its line will give back, which is rounded: several of half a cent are not half a cent each.
+        minor = 10 ** (AMOUNT_SCALE - MINOR_UNITS[invoice["currency"]])
+        units = divide_half_away(scaled_amount(refund.amount), minor) * minor
+        asked[refund.invoice] = asked.get(refund.invoice, 0) + units
         sold_in = catalog.products.currencies[int(catalog.subscriptions.product[row])]
         if invoice["currency"] != sold_in:
             detail = f"refund {refund.id} is in {invoice['currency']}, and its product is now sold in {sold_in}"

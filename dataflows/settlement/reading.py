@@ -52,7 +52,8 @@ _SUMMED = """
 _INVOICED = """
     SELECT
         due.subscription, l.period, coalesce(l.adjusts, l.line_kind) AS line_kind, l.product_id, l.product_version,
-        l.charge_id, l.tier, sum(l.quantity) AS quantity, sum(l.exact_amount) AS exact_amount, sum(l.amount) AS amount
+        l.charge_id, l.tier, l.currency, sum(l.quantity) AS quantity, sum(l.exact_amount) AS exact_amount,
+        sum(l.amount) AS amount
     FROM standing_lines AS l JOIN due USING (subscription_id)
     GROUP BY ALL
 """
@@ -99,7 +100,7 @@ _REVISIONS = """
 _REFUNDED = """
     SELECT i.invoice_id, i.subscription_id, i.currency,
         CASE WHEN i.invoice_id IN (SELECT voids FROM voided) THEN 0 ELSE i.total END AS total,
-        coalesce(sum(-l.exact_amount), 0) AS refunded
+        coalesce(sum(-l.amount), 0) AS refunded
     FROM invoices AS i
     LEFT JOIN standing_lines AS l ON l.refunded_invoice_id = i.invoice_id AND l.invoice_id <> i.invoice_id
     WHERE i.invoice_id IN (SELECT invoice FROM refunds)
