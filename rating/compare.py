@@ -56,6 +56,7 @@ def compare(
         *_subscription_changes(step),
         *_moved_credentials(step),
         *_changed_zones(step),
+        *_changed_refunds(step),
     )
 
 
@@ -259,3 +260,25 @@ def _changed_zones(step: _Step) -> Iterator[Problem]:
                 "while subscriptions have begun"
             )
             yield Problem(message, ("organizations", index, "timezone"))
+
+
+def _changed_refunds(step: _Step) -> Iterator[Problem]:
+    """A refund that was issued may stand on an invoice, which counts it by its id and by nothing else."""
+    news = {refund.id: (index, refund) for index, refund in enumerate(step.new.refunds)}
+    for old_index, old in enumerate(step.old.refunds):
+        if step.may_be_invalid("refunds", old.id) or (step.as_of is not None and old.issued_at > step.as_of):
+            continue
+        if old.id not in news:
+            message = (
+                f"refund '{old.id}' is deleted, but it was issued: what it gave back would no longer count against its"
+                " invoice"
+            )
+            yield Problem(message, ("refunds", old_index), in_old=True)
+            continue
+        index, new = news[old.id]
+        for key in ("invoice", "amount"):
+            if getattr(new, key) != getattr(old, key):
+                message = (
+                    f"{key} of a refund that was issued may not change ({getattr(old, key)} before): add another refund"
+                )
+                yield Problem(message, ("refunds", index, key))

@@ -84,9 +84,7 @@ def _of_other_products(seller: Seller, invoiced: pl.DataFrame) -> Iterator[Wait]
     products = seller.catalog.products
     own = seller.product_of(invoiced["subscription"].to_numpy())
     named = {"now_id": products.ids, "now_version": products.versions, "sold_in": products.currencies}
-    rows = invoiced.with_columns(
-        wide.picked(pl.Series(name, values, pl.String), own) for name, values in named.items()
-    )
+    rows = invoiced.with_columns(wide.picked(pl.Series(name, values, pl.String), own) for name, values in named.items())
     same = (pl.col("product_id") == pl.col("now_id")) & (pl.col("product_version") == pl.col("now_version"))
     for row in _first_of_each(rows.filter(~same)):
         before, after = f"{row['product_id']}@{row['product_version']}", f"{row['now_id']}@{row['now_version']}"

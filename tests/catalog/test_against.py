@@ -229,3 +229,16 @@ def test_without_a_moment_every_subscription_counts_as_running(tmp_path):
     catalogs = [load_catalog(write(tmp_path / name, files)) for name, files in (("new", new), ("old", old))]
     (found,) = compare(*catalogs)
     assert (found.path, found.in_old) == (("subscriptions", 0), True)
+
+
+def test_a_refund_that_was_issued_stays_as_it_is(tmp_path):
+    """One that is dated later may still change."""
+    head = "refunds:\n"
+    one = '  - {id: r1, invoice: i1, amount: "3", issued_at: "2026-12-05T00:00:00Z"}\n'
+    later = '  - {id: r2, invoice: i1, amount: "3", issued_at: "2027-01-05T00:00:00Z"}\n'
+    old = SOUND | {"e.yaml": head + one + later}
+    assert compared(tmp_path / "same", SOUND | {"e.yaml": head + one}, old) == []
+    (gone,) = compared(tmp_path / "gone", SOUND, old)
+    assert "refunds[r1]: refund 'r1' is deleted, but it was issued" in gone
+    (more,) = compared(tmp_path / "more", SOUND | {"e.yaml": head + one.replace('"3"', '"8"')}, old)
+    assert more.startswith("e.yaml:2: refunds[r1].amount: amount of a refund that was issued may not change (3 before)")

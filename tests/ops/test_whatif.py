@@ -170,7 +170,8 @@ def test_a_catalog_of_fees_alone(tmp_path):
 subscribers: [{email: joe@acme.com}]
 sources: [{id: api}]
 products:
-  - {id: flat, version: 1.0.0, currency: USD, settlement_period: month, payment_model: subscription, recurring_fee: "10"}
+  - {id: flat, version: 1.0.0, currency: USD, settlement_period: month, payment_model: subscription,
+     recurring_fee: "10"}
 subscriptions:
   - {id: a, product: flat@1.0.0, subscriber: joe@acme.com, start: "2026-11-01T00:00:00Z"}
 """
