@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from schemas.fields import Amount, Email, Fraction, Identifier, Moment, ProductReference, Record, Text, Texts
+from schemas.fields import Email, Fraction, Identifier, Moment, PositiveAmount, ProductReference, Record, Text, Texts
 from schemas.prices import PricingRule
 from schemas.products import (
     EmailTemplate,
@@ -133,7 +133,7 @@ class Refund(Record):
 
     id: Identifier
     invoice: Identifier
-    amount: Amount
+    amount: PositiveAmount
     note: Text | None = None
     issued_at: Moment
 

@@ -190,6 +190,7 @@ Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
 UnitPrice = Annotated[Decimal, BeforeValidator(_price)]
 Amount = Annotated[Decimal, BeforeValidator(_price)]
 Fee = Annotated[Decimal, BeforeValidator(_checked(_price, lambda d: d >= 0, "must not be negative"))]
+PositiveAmount = Annotated[Decimal, BeforeValidator(_checked(_price, lambda d: d > 0, "must be greater than 0"))]
 Quantity = Annotated[Decimal, BeforeValidator(_checked(_quantity, lambda d: d >= 0, "must not be negative"))]
 PositiveQuantity = Annotated[Decimal, BeforeValidator(_checked(_quantity, lambda d: d > 0, "must be greater than 0"))]
 Fraction = Annotated[

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.fields import Amount, Flag, Identifier, PositiveQuantity, Quantity, Record, Text, UnitPrice
+from schemas.fields import Amount, Fee, Flag, Identifier, PositiveQuantity, Quantity, Record, Text, UnitPrice
 
 Aggregation = Literal["count", "sum", "max", "latest", "unique", "average"]
 
@@ -119,8 +119,8 @@ class Charge(Record):
     name: Text | None = None
     meter: Meter
     price: Price
-    minimum_spend: Amount | None = None
-    maximum_spend: Amount | None = None
+    minimum_spend: Fee | None = None
+    maximum_spend: Fee | None = None
 
 
 class PricingRule(Record):

@@ -11,7 +11,6 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from schemas.fields import (
-    Amount,
     Count,
     Currency,
     Email,
@@ -188,8 +187,8 @@ class Product(Record):
     charges: tuple[Charge, ...] = ()
     pricing_rules: tuple[Identifier, ...] = ()
     exempt_where: Text | None = "status >= 500"
-    minimum_spend: Amount | None = None
-    maximum_spend: Amount | None = None
+    minimum_spend: Fee | None = None
+    maximum_spend: Fee | None = None
     quotas: tuple[Quota, ...] = ()
     notification_threshold: Fraction | None = None
     free_trial: FreeTrial | None = None
