@@ -137,7 +137,9 @@ def _word(text: Bytes, at: int) -> np.uint64:
 
 @compiled
 def _half_word(text: Bytes, at: int) -> np.uint64:
-    word = np.uint64(text[at])
-    word |= np.uint64(text[at + 1]) << np.uint64(8)
-    word |= np.uint64(text[at + 2]) << np.uint64(16)
-    return word | (np.uint64(text[at + 3]) << np.uint64(24))
+    # Of a signed place every access would ask first whether it counts from the end, which costs five times as much.
+    place = np.uintp(at)
+    word = np.uint64(text[place])
+    word |= np.uint64(text[place + np.uintp(1)]) << np.uint64(8)
+    word |= np.uint64(text[place + np.uintp(2)]) << np.uint64(16)
+    return word | (np.uint64(text[place + np.uintp(3)]) << np.uint64(24))
