@@ -207,8 +207,10 @@ def ends_of(moments: Times) -> pl.Series:
 
 
 def _month(wall: Times) -> Index:
-    """Months since January 1970."""
-    return wall.view("M8[us]").astype("M8[M]").view(np.int64)
+    """Months since January 1970; few months are met, and to find one among them is less work than to count days."""
+    ends = np.array([wall.min(), wall.max()]).view("M8[us]").astype("M8[M]").view(np.int64)
+    months: Index = ends[0] + np.searchsorted(_month_starts(ends[0], ends[1]), wall, side="right") - 1
+    return months
 
 
 def _clamped(anchor: Times, months: Index) -> Times:
@@ -223,7 +225,13 @@ def _clamped(anchor: Times, months: Index) -> Times:
 
 
 def _month_start(month: Index) -> Times:
-    return month.view("M8[M]").astype("M8[us]").view(np.int64)
+    lowest = month.min()
+    starts: Times = _month_starts(lowest, month.max())[month - lowest]
+    return starts
+
+
+def _month_starts(first: np.int64, last: np.int64) -> Times:
+    return np.arange(first, last + 1).view("M8[M]").astype("M8[us]").view(np.int64)
 
 
 def _by_zone(zones: tuple[str, ...], zone: Index, times: Times, convert: Callable[[Times, str], Times]) -> Times:
