@@ -110,10 +110,18 @@ _SETUP = """
     SELECT organization_id, product_id, min(subscription_id) FROM standing_lines
     WHERE line_kind = 'setup_fee' AND organization_id IS NOT NULL GROUP BY ALL
 """
+# Hashes are counted, which are few bytes; only events that share one, if any, are looked at.
 _RATED_TWICE = """
-    SELECT subscription_id, min(source || '/' || event_id) AS event FROM (
-        SELECT source, event_id, min(subscription_id) AS subscription_id FROM events
+    WITH counted AS NOT MATERIALIZED (
+        SELECT source, event_id, subscription_id FROM events
         WHERE verdict IN ('rated', 'exempt', 'trial', 'blocked') AND event_time >= make_timestamptz(?)
+    )
+    SELECT subscription_id, min(source || '/' || event_id) AS event FROM (
+        SELECT source, event_id, min(subscription_id) AS subscription_id FROM counted
+        WHERE hash(source, event_id) IN (
+            SELECT hashed FROM (SELECT hash(source, event_id) AS hashed FROM counted)
+            GROUP BY hashed HAVING count(*) > 1
+        )
         GROUP BY source, event_id HAVING count(*) > 1
     ) GROUP BY subscription_id
 """
