@@ -216,13 +216,12 @@ class Closer:
         self.progress.stray_refunds = [name for name, invoice in self._refunds if invoice not in known]
         said = now.reader.waiting()
         certificate = now.facts.certificate(catalog.digest)
-        owners = self._ids.select("subscription_id", writer=pl.Series(self._writer_of))
-        with invoice_writers(self._folder, writers, self._keeping, owners) as out:
+        with invoice_writers(self._folder, writers, self._keeping) as out:
             for read in parts_of(now.due, _PERIODS_READ_AT_ONCE):
                 book = now.reader.book(self._named(read), now.settled, whole)
                 for part in parts_of(read, _PERIODS_SETTLED_AT_ONCE):
                     made = settle(self._tariff, part, book.of(np.unique(part.subscription)), certificate)
-                    out.append(self._news(made, said))
+                    out.append(self._news(made, said), self._owners(part))
                     self.progress.done += int((part.revision == 0).sum())
                     self._on_progress(self.progress)
             if now.corrects and self.progress.waiting:
@@ -233,8 +232,11 @@ class Closer:
             out.publish(now.facts, until.usual, catalog.digest)
 
     def _named(self, part: Due) -> pl.DataFrame:
-        rows = pl.DataFrame({"subscription": np.unique(part.subscription)})
-        return rows.join(self._ids, on="subscription", how="left", maintain_order="left")
+        return self._ids[np.unique(part.subscription)]
+
+    def _owners(self, part: Due) -> pl.DataFrame:
+        writer = pl.Series(self._writer_of[np.unique(part.subscription)])
+        return self._named(part).select("subscription_id", writer=writer)
 
     def _news(self, made: Settlement, said: pl.DataFrame) -> dict[str, pl.DataFrame]:
         """The rows to write: what was said before of periods that wait is not said again."""

@@ -20,28 +20,25 @@ from dataflows.settlement.reading import Completeness
 
 
 class InvoiceWriters:
-    """Some settlement writers during one settlement; `writer_of` has the number of the writer of a `subscription_id`.
+    """Some settlement writers during one settlement. Writing goes on in a thread while the next part is settled."""
 
-    Writing goes on in a thread while the next part is settled.
-    """
-
-    def __init__(
-        self, folder: LedgerFolder, numbers: Iterable[int], keeping: Housekeeping, writer_of: pl.DataFrame
-    ) -> None:
+    def __init__(self, folder: LedgerFolder, numbers: Iterable[int], keeping: Housekeeping) -> None:
         self._folder = folder
         self._writers = {
             number: LedgerWriter(folder, number, published_state(folder, number).snapshot(), keeping)
             for number in numbers
         }
-        self._writer_of = writer_of
         self._has_rows = dict.fromkeys(self._writers, False)
         self._thread = ThreadPoolExecutor(1, "invoices")
         self._under_way: Future[None] | None = None
 
-    def append(self, tables: Mapping[str, pl.DataFrame]) -> None:
-        """Add rows to the open commits; waits for those that were given before."""
+    def append(self, tables: Mapping[str, pl.DataFrame], owners: pl.DataFrame) -> None:
+        """Add rows to the open commits; waits for those that were given before.
+
+        `owners` has the number of the `writer` of each `subscription_id` in them.
+        """
         self._wait()
-        self._under_way = self._thread.submit(self._append, tables)
+        self._under_way = self._thread.submit(self._append, tables, owners)
 
     def publish(self, facts: Completeness, as_of: int, catalog: str) -> None:
         """Close the commits that have rows, made from what `facts` say, and show them to readers at once."""
@@ -58,10 +55,10 @@ class InvoiceWriters:
                 self._under_way.result()
             self._under_way = None
 
-    def _append(self, tables: Mapping[str, pl.DataFrame]) -> None:
+    def _append(self, tables: Mapping[str, pl.DataFrame], owners: pl.DataFrame) -> None:
         for table, rows in tables.items():
             if rows.height:
-                owned = rows.join(self._writer_of, on="subscription_id", how="left", maintain_order="left")
+                owned = rows.join(owners, on="subscription_id", how="left", maintain_order="left")
                 for (number,), own in owned.partition_by("writer", as_dict=True, include_key=False).items():
                     self._writers[int(number)].append({table: own})
                     self._has_rows[int(number)] = True
@@ -80,12 +77,10 @@ class InvoiceWriters:
 
 
 @contextmanager
-def invoice_writers(
-    folder: LedgerFolder, numbers: Iterable[int], keeping: Housekeeping, writer_of: pl.DataFrame
-) -> Iterator[InvoiceWriters]:
+def invoice_writers(folder: LedgerFolder, numbers: Iterable[int], keeping: Housekeeping) -> Iterator[InvoiceWriters]:
     """Settlement writers for the block."""
     with plain_os_errors(f"cannot write the ledger {folder.root}"):
-        writers = InvoiceWriters(folder, numbers, keeping, writer_of)
+        writers = InvoiceWriters(folder, numbers, keeping)
     try:
         yield writers
     finally:
