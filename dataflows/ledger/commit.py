@@ -84,7 +84,7 @@ class Tally:
                     self._sum("quantity", _units(rows["quantity"]))
                     self._sum("amount", _units(rows["amount"]))
                 case "notifications":
-                    self._sum("notification", sum(int(name, 16) for name in rows["notification_id"]))
+                    self._sum("notification", _hexadecimal(rows["notification_id"]))
                 case "quota_verdicts":
                     self._sum("remaining", _units(rows["remaining"]))
                 case "invoices":
@@ -102,6 +102,12 @@ class Tally:
 def _units(decimals: pl.Series) -> int:
     """The sum in units of the last digit, modulo 2^128."""
     return int(decimals.to_physical().sum() or 0) % _WRAP
+
+
+def _hexadecimal(names: pl.Series) -> int:
+    """The sum of names of 32 hexadecimal digits."""
+    quarters = np.frombuffer(bytes.fromhex("".join(names)), ">u4").reshape(-1, 4).sum(axis=0, dtype=np.uint64)
+    return sum(quarter << (32 * place) for place, quarter in enumerate(reversed(quarters.tolist())))
 
 
 def commit_row(flow: str, writer: int, before: WriterState, state: WriterState, tally: Tally) -> pa.Table:

@@ -15,11 +15,13 @@ from dataflows.ledger.folder import sync
 from schemas.ledger import TABLES, polars_schema
 
 ROW_GROUP_ROWS = 65536
+# Rows of these hold texts of a kilobyte.
+_WIDE, _WIDE_ROW_GROUP_ROWS = ("invoices", "notifications"), 8192
 
 # Columns whose values are nearly all different: a dictionary of them would cost time and save nothing.
 _WITHOUT_DICTIONARY = frozenset(
     "offset record_time event_id event_time subscription_id credential_id content_digest data line_id usage_before"
-    " usage_after amount offsets digest".split()
+    " usage_after amount offsets digest invoice_line_id notification_id number credentials details".split()
 )
 _ASCENDING = ("offset", "record_time", "event_time")
 # What readers narrow a scan by.
@@ -35,6 +37,7 @@ class TableFile:
         self.rows = 0
         self._table = table
         self._schema = TABLES[table]
+        self._group_rows = _WIDE_ROW_GROUP_ROWS if table in _WIDE else ROW_GROUP_ROWS
         self._waiting: list[pa.Table] = []
         self._rows_waiting = 0
         self._file = pq.ParquetWriter(path, self._schema, **_options(self._schema, compact))
@@ -49,7 +52,7 @@ class TableFile:
         self._waiting.append(rows)
         self._rows_waiting += rows.num_rows
         self.rows += rows.num_rows
-        if self._rows_waiting >= ROW_GROUP_ROWS:
+        if self._rows_waiting >= self._group_rows:
             self._write_waiting()
 
     def close(self) -> None:
