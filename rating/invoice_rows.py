@@ -13,6 +13,8 @@ import polars as pl
 from rating import wide
 from rating.due import VOIDS_NONE, Due, paid_from, whole_periods
 from rating.fees import Seller
+from rating.invoice_order import PLACE as _PLACE
+from rating.invoice_order import in_order
 from rating.invoice_recipients import recipients
 from rating.invoice_wording import wording
 from rating.notices import ids_of
@@ -27,7 +29,6 @@ from schemas.ledger import polars_schema
 
 _INVOICES, _LINES, _SETTLED = (polars_schema(table) for table in (INVOICES, INVOICE_LINES, SETTLED_PERIODS))
 _TIME = pl.Datetime("us", "UTC")
-_PLACE = ["subscription", "on"]
 _ID = ["subscription_id", "period", "revision"]
 _KIND_NAMES = {int(kind): kind.label for kind in LineKind}
 
@@ -49,8 +50,7 @@ def bills(
     `lines` are those of `rating.owed`, `usage` the line items summed per credential.
     """
     place = _invoiced(seller, due, lines)
-    kept = lines.join(place, on=_PLACE).sort([*_PLACE, "kind", "number", "adjusts", "charge", "tier", "refund_id"])
-    kept = kept.with_columns(line_number=pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over(_PLACE))
+    kept = in_order(lines.join(place, on=_PLACE))
     kept = kept.with_columns(refunded_invoice_id=_refunded(catalog, kept["refund_id"]))
     rows = _line_rows(seller, kept, usage)
     return Bills(_invoice_rows(catalog, seller, place, kept, usage, certificate), rows, place)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from rating import wide
 from rating.catalog import CompiledCatalog
@@ -121,6 +122,6 @@ def _recipients(subscription: Index, catalog: CompiledCatalog) -> pl.Series:
 def ids_of(rows: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
     """Made of what these columns say: 128 bits in hexadecimal. What is absent is empty, which no name is."""
     said = rows.select(pl.concat_str([pl.col(name).cast(pl.String).fill_null("") for name in columns], separator="\n"))
-    digits = stable_hashes(said.to_series()).tobytes().hex()
-    ids = [digits[start : start + _ID_LENGTH] for start in range(0, len(digits), _ID_LENGTH)]
-    return pl.Series(ids, dtype=pl.String)
+    digits = pa.py_buffer(stable_hashes(said.to_series()).tobytes().hex().encode())
+    starts = pa.py_buffer(np.arange(0, _ID_LENGTH * (len(rows) + 1), _ID_LENGTH))
+    return pl.Series(pl.from_arrow(pa.LargeStringArray.from_buffers(len(rows), starts, digits)))
