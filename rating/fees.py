@@ -105,20 +105,18 @@ def spends(seller: Seller, periods: pl.DataFrame, usage: pl.DataFrame) -> pl.Dat
 
 def _of_charges(seller: Seller, periods: pl.DataFrame, usage: pl.DataFrame) -> pl.DataFrame:
     rules = [rule for rule in seller.terms.spends if rule.charge != NO_CHARGE]
-    sums = usage.group_by("subscription", "number", "charge").agg(pl.col("rounded").sum())
-    return _bounded(seller, periods, rules, sums, ["subscription", "number", "charge"])
+    return _bounded(seller, periods, rules, usage, ["subscription", "number", "charge"])
 
 
 def _of_products(seller: Seller, periods: pl.DataFrame, usage: pl.DataFrame) -> pl.DataFrame:
     rules = [rule for rule in seller.terms.spends if rule.charge == NO_CHARGE]
-    sums = usage.group_by("subscription", "number").agg(pl.col("rounded").sum())
-    return _bounded(seller, periods, rules, sums, ["subscription", "number"])
+    return _bounded(seller, periods, rules, usage, ["subscription", "number"])
 
 
 def _bounded(
-    seller: Seller, periods: pl.DataFrame, rules: Sequence[Spend], sums: pl.DataFrame, key: Sequence[str]
+    seller: Seller, periods: pl.DataFrame, rules: Sequence[Spend], usage: pl.DataFrame, key: Sequence[str]
 ) -> pl.DataFrame:
-    """One line for each period and rule whose bound the sum misses."""
+    """One line for each period and rule whose bound the sum of the usage by that key misses."""
     if not rules or not periods.height:
         return pl.DataFrame(schema=OWED)
     stated = pl.DataFrame(
@@ -128,13 +126,13 @@ def _bounded(
     )
     subscription = periods["subscription"].to_numpy()
     bound = periods.with_columns(product=pl.Series(seller.product_of(subscription))).join(stated, on="product")
+    sums = usage.group_by(key).agg(pl.col("rounded").sum())
     bound = bound.join(sums, on=list(key), how="left").with_columns(pl.col("rounded").fill_null(0))
     blocks = []
     for kind, column in ((LineKind.MINIMUM_SPEND, "minimum"), (LineKind.MAXIMUM_SPEND, "maximum")):
         limited = bound.filter(pl.col(column).is_not_null())
-        amounts = limited[column].to_list()
         rows = limited["subscription"].to_numpy(), limited["number"].to_numpy()
-        limits = _shares(seller, *rows, amounts)[1]
+        limits = _shares(seller, *rows, limited[column])[1]
         more = limits - limited["rounded"]
         missing = more > 0 if kind == LineKind.MINIMUM_SPEND else more < 0
         kept = np.flatnonzero(missing.to_numpy())
@@ -146,7 +144,7 @@ def _bounded(
 def flats_at_zero(seller: Seller, periods: pl.DataFrame, usage: pl.DataFrame) -> pl.DataFrame:
     """The first tier's flat amount of charges that state it, in these periods without usage beyond what is included.
 
-    `usage` has the total usage (micros) by `subscription`, `number` and `charge`.
+    `usage` has usage (micros) with its `subscription`, `number` and `charge`.
     """
     flats = seller.terms.flats
     if not flats or not periods.height:
@@ -157,10 +155,11 @@ def flats_at_zero(seller: Seller, periods: pl.DataFrame, usage: pl.DataFrame) ->
         orient="row",
     )
     product = pl.Series(seller.product_of(periods["subscription"].to_numpy()))
+    totals = usage.group_by("subscription", "number", "charge").agg(pl.col("usage").sum())
     found = (
         periods.with_columns(product=product)
         .join(stated, on="product")
-        .join(usage, on=["subscription", "number", "charge"], how="left")
+        .join(totals, on=["subscription", "number", "charge"], how="left")
         .filter(pl.col("usage").fill_null(0) <= pl.col("included"))
     )
     rows = [found[name].to_numpy() for name in ("subscription", "number", "charge")]
@@ -174,23 +173,22 @@ def flats_at_zero(seller: Seller, periods: pl.DataFrame, usage: pl.DataFrame) ->
 
 def _parts(seller: Seller, subscription: Index, number: Index, amounts: Sequence[int], kind: LineKind) -> pl.DataFrame:
     """The paid part of an amount of each product, for each of these periods."""
-    own = [amounts[product] for product in seller.product_of(subscription).tolist()]
+    own = wide.picked(_int128(amounts), seller.product_of(subscription))
     exact, rounded = _shares(seller, subscription, number, own)
     owed = _owed(seller, subscription, number, kind, NO_CHARGE, exact)
     return owed.with_columns(rounded=rounded).filter(pl.col("exact") != 0)
 
 
-def _shares(seller: Seller, subscription: Index, number: Index, amounts: Sequence[int]) -> tuple[pl.Series, pl.Series]:
+def _shares(seller: Seller, subscription: Index, number: Index, exact: pl.Series) -> tuple[pl.Series, pl.Series]:
     """What of these amounts falls on the paid part of their periods, exact to 18 digits, and rounded once."""
     paid = paid_part(seller.catalog, subscription, number)
     minor = seller.minor_of(subscription)
-    exact = pl.Series(amounts, dtype=pl.Int128)
     rounded = round_to(exact, minor)
     cut = np.flatnonzero(paid.is_cut)
     if len(cut):
         parts, wholes = paid.part[cut].tolist(), paid.whole[cut].tolist()
-        shares = [(amounts[row] * part, whole) for row, part, whole in zip(cut.tolist(), parts, wholes, strict=True)]
-        units = wide.picked(minor, cut).to_list()
+        amounts, units = (wide.picked(column, cut).to_list() for column in (exact, minor))
+        shares = [(amount * part, whole) for amount, part, whole in zip(amounts, parts, wholes, strict=True)]
         exact = exact.scatter(cut, _int128([divide_half_away(part, whole) for part, whole in shares]))
         rounded = rounded.scatter(
             cut,

@@ -19,6 +19,7 @@ LINES = {**OWED, "on": pl.Int64, "adjusts": pl.Int64, "refund_id": pl.String}
 _USAGE = [int(kind) for kind in OF_LINE_ITEMS]
 _OF_PERIODS = [*_USAGE, int(LineKind.MINIMUM_SPEND), int(LineKind.MAXIMUM_SPEND)]
 _PERIOD = ["subscription", "number"]
+_INVOICED = ["invoiced_quantity", "invoiced_exact", "invoiced"]
 
 
 def usage_owed(lines: pl.DataFrame, seller: Seller) -> pl.DataFrame:
@@ -42,12 +43,13 @@ def usage_owed(lines: pl.DataFrame, seller: Seller) -> pl.DataFrame:
 def changed_periods(usage: pl.DataFrame, invoiced: pl.DataFrame, due: Due) -> pl.DataFrame:
     """The periods whose usage is not what was invoiced, and all that are due: `subscription` and `number`."""
     before = invoiced.filter(pl.col("kind").is_in(_USAGE))
-    compared = usage.join(_summed(before), on=KEY, how="full", coalesce=True)
+    compared = _beside(usage, before)
     differs = pl.col("exact").fill_null(0) != pl.col("invoiced_exact").fill_null(0)
     closing = _periods(due, due.closes)
     last = _periods(due, due.closes | due.supplements).group_by("subscription").agg(last=pl.col("number").max())
-    earlier = compared.filter(differs).join(last, on="subscription").filter(pl.col("number") <= pl.col("last"))
-    return pl.concat([closing, earlier.select(_PERIOD)]).unique(maintain_order=True)
+    others = compared.filter(differs).join(closing, on=_PERIOD, how="anti")
+    earlier = others.join(last, on="subscription").filter(pl.col("number") <= pl.col("last"))
+    return pl.concat([closing, earlier.select(_PERIOD).unique(maintain_order=True)])
 
 
 def owed_lines(
@@ -61,10 +63,7 @@ def owed_lines(
 ) -> pl.DataFrame:
     """All lines but refunds, columns as in LINES; `periods` are those of `changed_periods`, `settled` the last ones."""
     own = usage.join(periods, on=_PERIOD, how="semi")
-    totals = own.group_by("subscription", "number", "charge").agg(pl.col("usage").sum())
-    metered = own.select(list(OWED))
-    flats = flats_at_zero(seller, periods, totals)
-    target = _summed_owed(pl.concat([metered, flats]))
+    target = _with_flats(own.select(list(OWED)), flats_at_zero(seller, periods, own))
     target = pl.concat([target, spends(seller, periods, target)])
     before = invoiced.filter(pl.col("kind").is_in(_OF_PERIODS)).join(periods, on=_PERIOD, how="semi")
     return pl.concat(
@@ -77,12 +76,20 @@ def owed_lines(
 
 
 def _summed(invoiced: pl.DataFrame) -> pl.DataFrame:
-    return invoiced.group_by(KEY).agg(pl.col("invoiced_quantity", "invoiced_exact", "invoiced").sum())
+    return invoiced.group_by(KEY).agg(pl.col(_INVOICED).sum())
 
 
-def _summed_owed(owed: pl.DataFrame) -> pl.DataFrame:
+def _beside(owed: pl.DataFrame, invoiced: pl.DataFrame) -> pl.DataFrame:
+    """What is owed and what was invoiced, by key; null where there is nothing of one of them."""
+    if invoiced.height:
+        return owed.join(_summed(invoiced), on=KEY, how="full", coalesce=True)
+    return owed.with_columns(pl.lit(None, pl.Int128).alias(name) for name in _INVOICED)
+
+
+def _with_flats(usage: pl.DataFrame, flats: pl.DataFrame) -> pl.DataFrame:
     """One row per key: a flat amount at zero usage may meet lines that cancel each other out."""
-    if not owed.select(KEY).is_duplicated().any():
+    owed = pl.concat([usage, flats])
+    if not flats.height or not owed.select(KEY).is_duplicated().any():
         return owed
     sums = owed.group_by(KEY).agg(
         pl.col("quantity").sum(), pl.col("unit_price").last(), pl.col("exact").sum(), pl.col("rounded").sum()
@@ -92,7 +99,7 @@ def _summed_owed(owed: pl.DataFrame) -> pl.DataFrame:
 
 def _less(target: pl.DataFrame, invoiced: pl.DataFrame) -> pl.DataFrame:
     """What is owed beyond what was invoiced; `was_invoiced` says whether anything was."""
-    joined = target.join(_summed(invoiced), on=KEY, how="full", coalesce=True)
+    joined = _beside(target, invoiced)
     zero = pl.lit(0, pl.Int128)
     quantity = pl.col("quantity") - pl.col("invoiced_quantity").fill_null(zero)
     exact = pl.col("exact").fill_null(zero) - pl.col("invoiced_exact").fill_null(zero)
