@@ -64,7 +64,7 @@ REFUNDED = {
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """The ledger, as far as it concerns the subscriptions to be settled; columns as above.
+    """The ledger, as far as it concerns the subscriptions to be settled, in their order; columns as above.
 
     `refund_ids` are refunds that stand on an invoice already. `setup_paid_by` names the subscription that has paid the
     setup fee of an organization and product. `rated_twice` are subscriptions with an event that was rated twice, and
@@ -80,12 +80,17 @@ class Book:
     rated_twice: Mapping[str, str]
 
     def of(self, subscriptions: Index) -> "Book":
-        """The book of some of its subscriptions, by their rows."""
-        own = pl.DataFrame({"subscription": subscriptions})
-        summed, invoiced, settled = (
-            rows.join(own, on="subscription", how="semi") for rows in (self.summed, self.invoiced, self.settled)
-        )
-        return replace(self, summed=summed, invoiced=invoiced, settled=settled)
+        """The book of some of its subscriptions, by their rows, which ascend."""
+        first, last = (int(each) for each in subscriptions[[0, -1]])
+        asked = np.zeros(last - first + 1, np.bool_)
+        asked[subscriptions - first] = True
+
+        def own(rows: pl.DataFrame) -> pl.DataFrame:
+            column = rows["subscription"].to_numpy()
+            begin, behind = np.searchsorted(column, [first, last + 1]).tolist()
+            return rows[begin:behind].filter(pl.Series(asked[column[begin:behind] - first]))
+
+        return replace(self, summed=own(self.summed), invoiced=own(self.invoiced), settled=own(self.settled))
 
 
 @dataclass(frozen=True, slots=True)

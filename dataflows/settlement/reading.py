@@ -255,9 +255,9 @@ class LedgerReader:
         """What the ledger says of the subscriptions of `due` (`subscription_id`, `subscription`)."""
         self._connection.register("due", due.to_arrow())
         return Book(
-            summed=self._frame(_SUMMED).select(list(SUMMED)).cast(SUMMED),  # type: ignore[arg-type]
-            invoiced=self._frame(_INVOICED).select(list(INVOICED)).cast(INVOICED),  # type: ignore[arg-type]
-            settled=settled.join(due.select("subscription"), on="subscription", how="semi"),
+            summed=self._by_subscription(_SUMMED, SUMMED),
+            invoiced=self._by_subscription(_INVOICED, INVOICED),
+            settled=settled.join(due.select("subscription"), on="subscription", how="semi").sort("subscription"),
             refunded=whole.refunded,
             refund_ids=whole.refund_ids,
             setup_paid_by=whole.setup_paid_by,
@@ -283,6 +283,9 @@ class LedgerReader:
     def _register_refunds(self, refunds: Refunds) -> None:
         asked = pl.DataFrame(refunds, schema={"refund": pl.String, "invoice": pl.String}, orient="row")
         self._connection.register("refunds", asked.to_arrow())
+
+    def _by_subscription(self, statement: str, columns: Mapping[str, Any]) -> pl.DataFrame:
+        return self._frame(statement).select(list(columns)).cast(columns).sort("subscription")  # type: ignore[arg-type]
 
     def _frame(self, statement: str) -> pl.DataFrame:
         found = pl.from_arrow(self._connection.sql(statement).to_arrow_table())
