@@ -44,7 +44,8 @@ def recipients(catalog: Catalog, seller: Seller, subscription: Index) -> pl.Seri
     rows = rows.join(people, on="email", how="left", maintain_order="left")
     person = rows.select("email", "name").to_struct().struct.json_encode()
     block = rows["organization"].fill_null("null")
-    return '{"organization":' + block + ',"subscriber":' + person + "}"
+    texts = pl.DataFrame([block, person.alias("person")])
+    return texts.select(pl.format('{{"organization":{},"subscriber":{}}}', "organization", "person")).to_series()
 
 
 def _block(organization: Organization) -> str:

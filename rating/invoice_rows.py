@@ -11,11 +11,12 @@ import numpy as np
 import polars as pl
 
 from rating import wide
+from rating.codes import packed, ranks, rows_of
 from rating.due import VOIDS_NONE, Due, paid_from, whole_periods
 from rating.fees import Seller
-from rating.invoice_order import PLACE as _PLACE
-from rating.invoice_order import in_order
+from rating.invoice_order import PLACE, in_order
 from rating.invoice_recipients import recipients
+from rating.invoice_texts import credentials
 from rating.invoice_wording import wording
 from rating.notices import ids_of
 from rating.periods import Times, ends_of
@@ -29,8 +30,9 @@ from schemas.ledger import polars_schema
 
 _INVOICES, _LINES, _SETTLED = (polars_schema(table) for table in (INVOICES, INVOICE_LINES, SETTLED_PERIODS))
 _TIME = pl.Datetime("us", "UTC")
+_NOTHING = -1
 _ID = ["subscription_id", "period", "revision"]
-_KIND_NAMES = {int(kind): kind.label for kind in LineKind}
+_KIND_NAMES = pl.Series([*(kind.label for kind in LineKind), None], dtype=pl.String)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,11 @@ def bills(
     `lines` are those of `rating.owed`, `usage` the line items summed per credential.
     """
     place = _invoiced(seller, due, lines)
-    kept = in_order(lines.join(place, on=_PLACE))
-    kept = kept.with_columns(refunded_invoice_id=_refunded(catalog, kept["refund_id"]))
+    kept = in_order(lines, place)
+    kept = kept.with_columns(
+        wide.picked(place["invoice_id"], kept["invoice"].to_numpy()),
+        refunded_invoice_id=_refunded(catalog, kept["refund_id"]),
+    )
     rows = _line_rows(seller, kept, usage)
     return Bills(_invoice_rows(catalog, seller, place, kept, usage, certificate), rows, place)
 
@@ -100,18 +105,18 @@ def _periods(seller: Seller, due: Due) -> pl.DataFrame:
 
 def _invoiced(seller: Seller, due: Due, lines: pl.DataFrame) -> pl.DataFrame:
     """Which due periods have an invoice, and its id. One that takes another's place is there whatever it owes."""
-    owing = lines.filter((pl.col("exact") != 0) | (pl.col("rounded") != 0)).select(_PLACE).unique()
     replaces = due.voids != VOIDS_NONE
     tested = due.closes & seller.terms.is_test[seller.product_of(due.subscription)]
     periods = _periods(seller, due).rename({"number": "on"})
     periods = periods.with_columns(
-        always=pl.Series(tested | replaces, dtype=pl.Boolean),
         issued_at=pl.Series(due.issued).cast(_TIME),
         revision=pl.Series(due.revision, dtype=pl.Int32),
     )
-    owed = periods.join(owing.with_columns(owing=True), on=_PLACE, how="left", maintain_order="left")
-    billed = owed["owing"].fill_null(value=False) | owed["always"]
-    place, voided = owed.filter(billed).drop("owing", "always"), pl.Series(due.voids, dtype=pl.Int32).filter(billed)
+    owing = lines.filter((pl.col("exact") != 0) | (pl.col("rounded") != 0))
+    billed = tested | replaces
+    row = rows_of([due.subscription, due.number], [owing[name].to_numpy() for name in PLACE])
+    billed[row[row >= 0]] = True
+    place, voided = periods.filter(billed), pl.Series(due.voids, dtype=pl.Int32).filter(billed)
     earlier = ids_of(place.with_columns(revision=voided), _ID)
     none = pl.Series([None], dtype=pl.String).new_from_index(0, len(place))
     return place.with_columns(invoice_id=ids_of(place, _ID), voids=none.zip_with(voided == VOIDS_NONE, earlier))
@@ -138,8 +143,8 @@ def _line_rows(seller: Seller, lines: pl.DataFrame, usage: pl.DataFrame) -> pl.D
         period=pl.col("number") + 1,
         period_start=pl.Series(start).cast(_TIME),
         period_end=ends_of(over),
-        line_kind=pl.col("kind").replace_strict(_KIND_NAMES, return_dtype=pl.String),
-        adjusts=pl.col("adjusts").replace_strict(_KIND_NAMES, return_dtype=pl.String),
+        line_kind=_kind_names(lines["kind"]),
+        adjusts=_kind_names(lines["adjusts"]),
         tier=pl.when(pl.col("charge") != NO_CHARGE).then(pl.col("tier")),
         quantity=_decimal(lines["quantity"], QUANTITY_SCALE),
         unit_price=_decimal(lines["unit_price"], PRICE_SCALE),
@@ -152,18 +157,27 @@ def _line_rows(seller: Seller, lines: pl.DataFrame, usage: pl.DataFrame) -> pl.D
     return rows.select(_LINES.names()).cast(_LINES)
 
 
+def _kind_names(kinds: pl.Series) -> pl.Series:
+    """What kinds of line are called; null stays null."""
+    return wide.picked(_KIND_NAMES, kinds.fill_null(len(LineKind)).to_numpy())
+
+
 def _refunded(catalog: Catalog, refund: pl.Series) -> pl.Series:
     """The invoice that each refund names."""
     named = {one.id: one.invoice for one in catalog.refunds}
-    return pl.Series([None if name is None else named[name] for name in refund.to_list()], dtype=pl.String)
+    return refund.replace_strict(list(named), list(named.values()), return_dtype=pl.String)
 
 
 def _times(seller: Seller, subscription: Index, number: Index) -> tuple[Times, Times]:
-    """From when to when a period runs for its subscription; an opening is one moment."""
+    """From when to when a period runs for its subscription; an opening is one moment. Lines of one stand together."""
+    begins = np.ones(len(number), np.bool_)
+    begins[1:] = (subscription[1:] != subscription[:-1]) | (number[1:] != number[:-1])
+    line = np.cumsum(begins) - 1
+    subscription, number = subscription[begins], number[begins]
     begin = paid_from(seller.catalog, subscription)
     start, over = whole_periods(seller.catalog, subscription, np.maximum(number, 0))
     over = np.minimum(over, seller.catalog.subscriptions.life[subscription, 1])
-    return np.where(number < 0, begin, start), np.where(number < 0, begin, over)
+    return np.where(number < 0, begin, start)[line], np.where(number < 0, begin, over)[line]
 
 
 def _of_subscription(seller: Seller, subscription: Index, product: Index) -> list[pl.Series]:
@@ -180,16 +194,18 @@ def _of_charges(seller: Seller, lines: pl.DataFrame) -> list[pl.Series]:
     """Descriptions, and of lines of charges the charge."""
     charges = seller.catalog.charges
     tiers = np.diff(charges.prices.first_bound)
-    names = ["kind", "adjusts", "charge", "tier", "refund_id"]
-    distinct = lines.select(names).unique(maintain_order=True)
+    names = ["kind", "adjusts", "charge", "tier"]
+    columns = [lines[name].fill_null(_NOTHING).to_numpy() for name in names]
+    said = pl.DataFrame({"said": packed([*columns, ranks(lines["refund_id"])])})
+    distinct = lines.select(*names, "refund_id", said["said"]).unique("said", maintain_order=True)
     texts = []
-    for kind, adjusts, charge, tier, refund in distinct.iter_rows():
+    for kind, adjusts, charge, tier, refund, _ in distinct.iter_rows():
         name = None if charge == NO_CHARGE else charges.ids[charge]
         of = None if adjusts is None else LineKind(adjusts)
         text = wording(LineKind(kind), of, name, tier, 1 if name is None else int(tiers[charge]))
         texts.append(text if refund is None else f"{text} {refund}")
-    worded = distinct.with_columns(description=pl.Series(texts, dtype=pl.String))
-    described = lines.join(worded, on=names, how="left", nulls_equal=True, maintain_order="left")["description"]
+    worded = distinct.select("said", description=pl.Series(texts, dtype=pl.String))
+    described = said.join(worded, on="said", how="left", maintain_order="left")["description"]
     charge = lines["charge"].to_numpy()
     found = np.maximum(charge, 0)
     none = pl.Series(charge == NO_CHARGE, dtype=pl.Boolean)
@@ -225,10 +241,9 @@ def _invoice_rows(
     certificate: str,
 ) -> pl.DataFrame:
     subscription = place["subscription"].to_numpy()
-    sums = lines.group_by(_PLACE).agg(total=pl.col("rounded").sum(), lines=pl.len().cast(pl.Int64))
-    rows = place.join(sums, on=_PLACE, how="left", maintain_order="left").join(
-        _credentials(usage), on=_PLACE, how="left", maintain_order="left"
-    )
+    sums = lines.group_by("invoice").agg(total=pl.col("rounded").sum(), lines=pl.len().cast(pl.Int64))
+    rows = place.with_columns(invoice=pl.int_range(pl.len(), dtype=pl.Int64))
+    rows = rows.join(sums, on="invoice", how="left", maintain_order="left")
     rows = rows.with_columns(
         *_of_subscription(seller, subscription, seller.product_of(subscription)),
         number=_numbers(place),
@@ -238,8 +253,8 @@ def _invoice_rows(
         recipient=recipients(catalog, seller, subscription),
         # Of what came later, not of the whole period, is a supplement.
         credentials=pl.when((pl.col("revision") == 0) | pl.col("voids").is_not_null())
-        .then(pl.col("credentials"))
-        .fill_null("[]"),
+        .then(credentials(usage, place))
+        .otherwise(pl.lit("[]")),
         certificate=pl.lit(certificate),
         synthetic=_synthetic(seller, usage, subscription),
         catalog_digest=pl.lit(seller.catalog.digest),
@@ -253,18 +268,3 @@ def _numbers(place: pl.DataFrame) -> pl.Series:
     """
     revision = pl.when(pl.col("revision") > 0).then(pl.format(".{}", "revision")).otherwise(pl.lit(""))
     return place.select(pl.format("{}-{}", "subscription_id", "period") + revision).to_series()
-
-
-def _credentials(usage: pl.DataFrame) -> pl.DataFrame:
-    """Per period: what the usage of each credential costs, exactly, as a JSON list."""
-    sums = usage.group_by("subscription", "number", "credential_id").agg(pl.col("exact").sum())
-    sums = sums.sort("subscription", "number", "credential_id", nulls_last=True)
-    amount = _decimal(sums["exact"], AMOUNT_SCALE).cast(pl.String).str.strip_chars_end("0").str.strip_chars_end(".")
-    texts = pl.DataFrame([sums["credential_id"], amount.alias("amount")]).to_struct().struct.json_encode()
-    return (
-        sums.select("subscription", on="number")
-        .with_columns(credentials=texts)
-        .group_by(_PLACE, maintain_order=True)
-        .agg(pl.lit("[") + pl.col("credentials").str.join(",") + pl.lit("]"))
-        .select(*_PLACE, pl.last().alias("credentials"))
-    )

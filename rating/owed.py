@@ -7,6 +7,7 @@ rounded once per charge and tier, less what invoices say; so late events and ret
 import numpy as np
 import polars as pl
 
+from rating.codes import packed, rows_of
 from rating.due import VOIDS_NONE, Due
 from rating.fees import KEY, OWED, Seller, billed_ahead, flats_at_zero, following, on_purchase, recurring, spends
 from rating.money import round_to
@@ -23,16 +24,23 @@ _INVOICED = ["invoiced_quantity", "invoiced_exact", "invoiced"]
 
 
 def usage_owed(lines: pl.DataFrame, seller: Seller) -> pl.DataFrame:
-    """Line items summed to one row per period, charge, kind and tier, with `usage` and `synthetic`.
+    """Line items summed to one row per period, charge, kind and tier, in their order, with `usage` and `synthetic`.
 
     The unit price is null where prices differ, or where it does not explain the amount.
     """
     one_price = pl.col("unit_price_least").min() == pl.col("unit_price_most").max()
-    owed = lines.group_by(KEY).agg(
-        pl.col("quantity", "exact", "usage").sum(),
-        unit_price=pl.when(one_price).then(pl.col("unit_price_least").min()),
-        synthetic=pl.col("synthetic").any(),
+    key = packed([lines[name].to_numpy() for name in KEY])
+    owed = (
+        lines.with_columns(key=pl.Series(key))
+        .group_by("key")
+        .agg(
+            pl.col(KEY).first(),
+            pl.col("quantity", "exact", "usage").sum(),
+            unit_price=pl.when(one_price).then(pl.col("unit_price_least").min()),
+            synthetic=pl.col("synthetic").any(),
+        )
     )
+    owed = owed.sort("key").drop("key")
     explained = pl.col("quantity") * pl.col("unit_price") == pl.col("exact")
     return owed.with_columns(
         unit_price=pl.when(explained).then(pl.col("unit_price")),
@@ -118,12 +126,15 @@ def _less(target: pl.DataFrame, invoiced: pl.DataFrame) -> pl.DataFrame:
 
 def _placed(lines: pl.DataFrame, due: Due) -> pl.DataFrame:
     """Lines of due periods on their own invoices; those of earlier periods as adjustments on the first."""
-    own = _periods(due, due.closes).with_columns(own=pl.lit(value=True))
-    firsts = _periods(due, due.is_first).rename({"number": "first"})
-    placed = lines.join(own, on=_PERIOD, how="left").join(firsts, on="subscription", how="left")
-    is_own = pl.col("own").fill_null(value=False)
+    subscription, number = (lines[name].to_numpy() for name in _PERIOD)
+    closing, firsts = due.take(np.flatnonzero(due.closes)), due.take(np.flatnonzero(due.is_first))
+    own = rows_of([closing.subscription, closing.number], [subscription, number]) >= 0
+    first = rows_of([firsts.subscription], [subscription])
+    assert (own | (first >= 0)).all(), "a line of a period before any that is due"
+    on = np.where(own, number, np.append(firsts.number, 0)[first])
+    placed = lines.with_columns(on=pl.Series(on), own=pl.Series(own, dtype=pl.Boolean))
+    is_own = pl.col("own")
     placed = placed.with_columns(
-        on=pl.when(is_own).then(pl.col("number")).otherwise(pl.col("first")),
         adjusts=pl.when(~is_own).then(pl.col("kind")),
         kind=pl.when(is_own).then(pl.col("kind")).otherwise(pl.lit(int(LineKind.ADJUSTMENT), pl.Int64)),
         refund_id=pl.lit(None, pl.String),

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import orjson
 import polars as pl
-import pyarrow as pa
 
 from rating import wide
 from rating.due import Due
 from rating.fees import Seller
 from rating.invoice_rows import Bills
+from rating.invoice_texts import decimals_as_text, listed
 from rating.notices import ids_of
 from rating.prices import Index
 from schemas.ledger import NOTIFICATIONS, polars_schema
@@ -38,35 +38,27 @@ def _issued(seller: Seller, made: Bills) -> pl.DataFrame:
     invoices = made.invoices
     subscription = made.place["subscription"].to_numpy()
     told = made.lines.filter(pl.col("line_number") <= _LINES_TOLD)
-    lines = _decimals_as_text(told.select(_TOLD)).to_struct().struct.json_encode()
+    lines = decimals_as_text(told.select(_TOLD)).to_struct().struct.json_encode()
     head = invoices.select(
         "invoice_id", "number", "total", "currency", "period_start", "period_end", due_at=pl.lit(None, pl.String)
     )
-    texts = _decimals_as_text(head).with_columns(
-        pl.col("period_start", "period_end").dt.strftime("%Y-%m-%dT%H:%M:%S%.fZ")
-    )
+    texts = decimals_as_text(head).with_columns(_time_texts(head[name]) for name in ("period_start", "period_end"))
     counts = np.minimum(invoices["lines"].to_numpy(), _LINES_TOLD)
     named = wide.picked(invoices["invoice_id"], np.repeat(np.arange(len(invoices)), counts))
     assert (told["invoice_id"] == named).all(), "lines in another order than their invoices"
-    details = texts.to_struct().struct.json_encode().str.strip_chars_end("}")
+    details = pl.DataFrame({"head": texts.to_struct().struct.json_encode(), "lines": listed(lines, counts)})
     return _of_subscriptions(seller, subscription).with_columns(
         kind=pl.lit("invoice_issued"),
         occurred_at=invoices["issued_at"],
-        details=details + ',"lines":[' + _joined(lines, counts) + "]}",
+        details=details.select(pl.format('{},"lines":[{}]}}', pl.col("head").str.head(-1), "lines")).to_series(),
         synthetic=invoices["synthetic"],
     )
 
 
-def _joined(texts: pl.Series, counts: Index) -> pl.Series:
-    """So many texts after the other as one, with commas."""
-    starts = pa.array(np.concatenate([[0], np.cumsum(counts)]))
-    groups = pl.Series(pl.from_arrow(pa.LargeListArray.from_arrays(starts, texts.to_arrow())))
-    return groups.list.join(",")
-
-
-def _decimals_as_text(rows: pl.DataFrame) -> pl.DataFrame:
-    plain = pl.selectors.decimal().cast(pl.String).str.strip_chars_end("0").str.strip_chars_end(".")
-    return rows.with_columns(plain)
+def _time_texts(moments: pl.Series) -> pl.Series:
+    met, row = np.unique(moments.to_physical().to_numpy(), return_inverse=True)
+    texts = pl.Series(moments.name, met).cast(moments.dtype).dt.strftime("%Y-%m-%dT%H:%M:%S%.fZ")
+    return wide.picked(texts, row)
 
 
 def _ended(seller: Seller, settled: Due) -> pl.DataFrame:
@@ -92,16 +84,17 @@ def _of_subscriptions(seller: Seller, subscription: Index) -> pl.DataFrame:
     columns, products = seller.catalog.subscriptions, seller.catalog.products
     product = seller.product_of(subscription)
     owner = wide.picked(columns.subscriber, subscription)
-    provider = pl.Series([list(one) for one in seller.catalog.addresses.of_products], dtype=pl.List(pl.String))
+    addresses = [list(dict.fromkeys(one)) for one in seller.catalog.addresses.of_products]
+    provider = wide.picked(pl.Series(addresses, dtype=pl.List(pl.String)), product)
     names: dict[str, Any] = {
         "subscription_id": wide.picked(columns.ids, subscription),
         "subscriber": owner,
         "organization_id": wide.picked(columns.organization, subscription),
         "product_id": wide.picked(pl.Series(products.ids, dtype=pl.String), product),
         "product_version": wide.picked(pl.Series(products.versions, dtype=pl.String), product),
-        "provider": wide.picked(provider, product),
+        "provider": provider,
         "sends": seller.terms.sends_invoices[product],
     }
-    own = pl.when("sends").then(pl.concat_list("subscriber")).otherwise(pl.lit([], pl.List(pl.String)))
-    rows = pl.DataFrame(names).with_columns(recipients=pl.concat_list("provider", own).list.unique(maintain_order=True))
-    return rows.drop("provider", "sends")
+    told = pl.col("sends") & ~pl.col("provider").list.contains(pl.col("subscriber"))
+    every = pl.when(told).then(pl.concat_list("provider", "subscriber")).otherwise("provider")
+    return pl.DataFrame(names).with_columns(recipients=every).drop("provider", "sends")
