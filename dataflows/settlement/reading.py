@@ -1,7 +1,7 @@
 """What settlement reads of a ledger, in SQL over its published tables; every read of one reader sees the same state.
 
-Owns the statements. Does not own what follows from their answers (`rating.settle`). The rule: line items are summed
-here, so that no more of them than their sums is ever held in memory.
+Owns the look. Does not own the statements, or what follows from their answers (`rating.settle`). The rule: line items
+are summed by statements, so that no more of them than their sums is ever held in memory.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ import polars as pl
 
 from dataflows.ledger.commit import offsets_of
 from dataflows.ledger.published import published_files_sql
+from dataflows.settlement import statements
 from rating.book import INVOICED, REFUNDED, SETTLED, SUMMED, Book
 from rating.periods import microseconds, moment_of
 from rating.prices import Index
@@ -32,108 +33,6 @@ Refunds = Sequence[tuple[str, str]]
 
 _MEMORY = "256MB"
 _LONGEST_LATENESS = 35 * 86_400_000_000
-# What a voided invoice said counts no more, nor what one says that is about to be voided.
-_VOIDED = """
-    CREATE VIEW voided AS SELECT voids FROM invoices WHERE voids IS NOT NULL UNION ALL SELECT invoice_id FROM replaced
-"""
-_STANDING = """
-    CREATE VIEW standing_lines AS SELECT * FROM invoice_lines WHERE invoice_id NOT IN (SELECT voids FROM voided)
-"""
-_SUMMED = """
-    SELECT
-        due.subscription, l.product_id, l.product_version, l.charge_id, l.line_kind, l.tier, l.period_start, l.currency,
-        l.credential_id, bool_or(l.synthetic) AS synthetic, sum(l.quantity) AS quantity,
-        sum(l.usage_after - l.usage_before) AS usage, min(l.unit_price) AS unit_price_least,
-        max(l.unit_price) AS unit_price_most, sum(l.amount) AS amount
-    FROM line_items AS l JOIN due USING (subscription_id)
-    WHERE l.line_kind NOT IN ('trial', 'blocked')
-    GROUP BY ALL
-"""
-_INVOICED = """
-    SELECT
-        due.subscription, l.period, coalesce(l.adjusts, l.line_kind) AS line_kind, l.product_id, l.product_version,
-        l.charge_id, l.tier, l.currency, sum(l.quantity) AS quantity, sum(l.exact_amount) AS exact_amount,
-        sum(l.amount) AS amount
-    FROM standing_lines AS l JOIN due USING (subscription_id)
-    GROUP BY ALL
-"""
-_SETTLED = """
-    SELECT subscription_id, max(period) AS period, arg_max(period_start, period) AS period_start,
-        arg_max(period_end, period) AS period_end
-    FROM settled_periods WHERE outcome <> 'waiting' GROUP BY subscription_id
-"""
-_WAITING = """
-    SELECT DISTINCT subscription_id, period, reason, reason_detail FROM settled_periods WHERE outcome = 'waiting'
-"""
-# Subscriptions that have ended: those whose line items, or prepaid fees, are not what invoices say of them, or that get
-# a refund. Flat amounts at zero usage have no line items, so that theirs are always looked at.
-_AFTERWARDS = """
-    SELECT coalesce(owed.subscription, said.subscription) AS subscription
-    FROM (
-        SELECT ended.subscription, sum(l.amount) AS amount
-        FROM line_items AS l JOIN ended USING (subscription_id)
-        WHERE l.line_kind NOT IN ('trial', 'blocked') AND l.period_start < ended.ended_at
-        GROUP BY ALL
-    ) AS owed FULL JOIN (
-        SELECT ended.subscription,
-            sum(l.exact_amount) FILTER (WHERE list_contains($summed, coalesce(l.adjusts, l.line_kind))) AS amount,
-            sum(l.exact_amount) FILTER (
-                WHERE coalesce(l.adjusts, l.line_kind) = 'recurring_fee' AND l.period_start >= ended.ended_at
-            ) AS prepaid
-        FROM standing_lines AS l JOIN ended USING (subscription_id)
-        GROUP BY ALL
-    ) AS said USING (subscription)
-    WHERE coalesce(owed.amount, 0) <> coalesce(said.amount, 0) OR coalesce(said.prepaid, 0) <> 0
-    UNION
-    SELECT ended.subscription
-    FROM refunds AS r
-    JOIN invoices AS i ON i.invoice_id = r.invoice
-    JOIN ended USING (subscription_id)
-    WHERE r.refund NOT IN (SELECT refund_id FROM standing_lines WHERE refund_id IS NOT NULL)
-    ORDER BY ALL
-"""
-_REVISIONS = """
-    SELECT a.subscription, a.number, 1 + coalesce(max(i.revision), 0) AS revision
-    FROM asked AS a LEFT JOIN invoices AS i ON i.subscription_id = a.subscription_id AND i.period = a.number + 1
-    GROUP BY ALL ORDER BY ALL
-"""
-_REFUNDED = """
-    SELECT i.invoice_id, i.subscription_id, i.currency,
-        CASE WHEN i.invoice_id IN (SELECT voids FROM voided) THEN 0 ELSE i.total END AS total,
-        coalesce(sum(-l.amount), 0) AS refunded
-    FROM invoices AS i
-    LEFT JOIN standing_lines AS l ON l.refunded_invoice_id = i.invoice_id AND l.invoice_id <> i.invoice_id
-    WHERE i.invoice_id IN (SELECT invoice FROM refunds)
-    GROUP BY ALL
-"""
-_SETUP = """
-    SELECT organization_id, product_id, min(subscription_id) FROM standing_lines
-    WHERE line_kind = 'setup_fee' AND organization_id IS NOT NULL GROUP BY ALL
-"""
-# Hashes are counted, which are few bytes; only events that share one, if any, are looked at.
-_RATED_TWICE = """
-    WITH counted AS NOT MATERIALIZED (
-        SELECT source, event_id, subscription_id FROM events
-        WHERE verdict IN ('rated', 'exempt', 'trial', 'blocked') AND event_time >= make_timestamptz(?)
-    )
-    SELECT subscription_id, min(source || '/' || event_id) AS event FROM (
-        SELECT source, event_id, min(subscription_id) AS subscription_id FROM counted
-        WHERE hash(source, event_id) IN (
-            SELECT hashed FROM (SELECT hash(source, event_id) AS hashed FROM counted)
-            GROUP BY hashed HAVING count(*) > 1
-        )
-        GROUP BY source, event_id HAVING count(*) > 1
-    ) GROUP BY subscription_id
-"""
-_COMMITS = """
-    SELECT
-        writer, max(sequence) AS sequence, arg_max(progress, sequence) AS progress,
-        arg_max(offsets, sequence) AS offsets, arg_max(digest, sequence) AS digest,
-        arg_max(catalog_digest, sequence) AS catalog_digest, sum(received) AS received, sum(events) AS events,
-        sum(rated) AS rated, sum(exempt) AS exempt, sum(trial) AS trial, sum(blocked) AS blocked,
-        sum(duplicate) AS duplicate, sum(parked) AS parked, sum(late) AS late, sum(rejected) AS rejected
-    FROM commits WHERE flow = 'rating' GROUP BY writer ORDER BY writer
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +93,8 @@ class LedgerReader:
             self._connection.execute(f"CREATE VIEW {table} AS {statement}")
         replaced = pl.DataFrame({"invoice_id": voided}, schema={"invoice_id": pl.String})
         self._connection.register("replaced", replaced.to_arrow())
-        self._connection.execute(_VOIDED)
-        self._connection.execute(_STANDING)
+        self._connection.execute(statements.VOIDED)
+        self._connection.execute(statements.STANDING)
         self._connection.execute("BEGIN TRANSACTION")
 
     def close(self) -> None:
@@ -209,13 +108,13 @@ class LedgerReader:
 
     def completeness(self, writers: int) -> Completeness:
         """How far the ledger is complete; `writers` is how many must have committed."""
-        rows = tuple(self._frame(_COMMITS).iter_rows(named=True))
+        rows = tuple(self._frame(statements.COMMITS).iter_rows(named=True))
         reached = [microseconds(row["progress"]) for row in rows if row["progress"] is not None]
         return Completeness(min(reached) if len(reached) == writers else None, rows)
 
     def settled(self, ids: pl.DataFrame) -> pl.DataFrame:
         """The last settled period of each subscription of `ids` (`subscription_id`, `subscription`)."""
-        found = self._frame(_SETTLED).join(ids, on="subscription_id")
+        found = self._frame(statements.SETTLED).join(ids, on="subscription_id")
         return found.select(list(SETTLED)).cast(SETTLED)  # type: ignore[arg-type]
 
     def afterwards(self, ended: pl.DataFrame, refunds: Refunds) -> Index:
@@ -225,13 +124,15 @@ class LedgerReader:
         self._connection.register("ended", ended.to_arrow())
         self._register_refunds(refunds)
         summed = [kind.label for kind in OF_LINE_ITEMS]
-        found = self._connection.execute(_AFTERWARDS, {"summed": summed}).fetchall()
+        found = self._connection.execute(statements.AFTERWARDS, {"summed": summed}).fetchall()
         return np.array([row[0] for row in found], np.int64)
 
     def revisions(self, asked: pl.DataFrame) -> pl.DataFrame:
         """The next `revision` of the invoices of periods (`subscription_id`, `subscription`, `number`)."""
         self._connection.register("asked", asked.to_arrow())
-        return self._frame(_REVISIONS).cast({"subscription": pl.Int64, "number": pl.Int64, "revision": pl.Int64})
+        return self._frame(statements.REVISIONS).cast(
+            {"subscription": pl.Int64, "number": pl.Int64, "revision": pl.Int64}
+        )
 
     def replaced(self) -> pl.DataFrame:
         """The `revision` of each `invoice_id` that is about to be voided."""
@@ -241,7 +142,7 @@ class LedgerReader:
 
     def waiting(self) -> pl.DataFrame:
         """What was said of periods that wait."""
-        return self._frame(_WAITING)
+        return self._frame(statements.WAITING)
 
     def strangers(self, known: pl.DataFrame) -> list[str]:
         """Subscriptions that have line items, and that the catalog does not have."""
@@ -255,8 +156,8 @@ class LedgerReader:
         """What the ledger says of the subscriptions of `due` (`subscription_id`, `subscription`)."""
         self._connection.register("due", due.to_arrow())
         return Book(
-            summed=self._by_subscription(_SUMMED, SUMMED),
-            invoiced=self._by_subscription(_INVOICED, INVOICED),
+            summed=self._by_subscription(statements.SUMMED, SUMMED),
+            invoiced=self._by_subscription(statements.INVOICED, INVOICED),
             settled=settled.join(due.select("subscription"), on="subscription", how="semi").sort("subscription"),
             refunded=whole.refunded,
             refund_ids=whole.refund_ids,
@@ -271,13 +172,13 @@ class LedgerReader:
         are of periods before it.
         """
         self._register_refunds(refunds)
-        refunded = self._frame(_REFUNDED).select(list(REFUNDED)).cast(REFUNDED)  # type: ignore[arg-type]
+        refunded = self._frame(statements.REFUNDED).select(list(REFUNDED)).cast(REFUNDED)  # type: ignore[arg-type]
         done = "SELECT refund_id FROM standing_lines WHERE refund_id IS NOT NULL"
         return WholeLedger(
             refunded=refunded,
             refund_ids=frozenset(str(row[0]) for row in self._connection.execute(done).fetchall()),
-            setup_paid_by={(row[0], row[1]): row[2] for row in self._connection.execute(_SETUP).fetchall()},
-            rated_twice=dict(self._connection.execute(_RATED_TWICE, [since - _LONGEST_LATENESS]).fetchall()),
+            setup_paid_by={(row[0], row[1]): row[2] for row in self._connection.execute(statements.SETUP).fetchall()},
+            rated_twice=dict(self._connection.execute(statements.RATED_TWICE, [since - _LONGEST_LATENESS]).fetchall()),
         )
 
     def _register_refunds(self, refunds: Refunds) -> None:
