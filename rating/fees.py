@@ -12,6 +12,7 @@ import polars as pl
 
 from rating import wide
 from rating.catalog import CompiledCatalog
+from rating.codes import packed
 from rating.due import Due, paid_from, paid_part, whole_periods
 from rating.money import round_to
 from rating.prices import Index, Mask
@@ -126,7 +127,8 @@ def _bounded(
     )
     subscription = periods["subscription"].to_numpy()
     bound = periods.with_columns(product=pl.Series(seller.product_of(subscription))).join(stated, on="product")
-    sums = usage.group_by(key).agg(pl.col("rounded").sum())
+    codes = pl.Series("code", packed([usage[name].to_numpy() for name in key]))
+    sums = usage.group_by(codes).agg(pl.col(key).first(), pl.col("rounded").sum()).drop("code")
     bound = bound.join(sums, on=list(key), how="left").with_columns(pl.col("rounded").fill_null(0))
     blocks = []
     for kind, column in ((LineKind.MINIMUM_SPEND, "minimum"), (LineKind.MAXIMUM_SPEND, "maximum")):

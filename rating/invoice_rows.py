@@ -63,12 +63,10 @@ def bills(
 
 def settled_rows(seller: Seller, settled: Due, made: Bills, due: Due, waits: Mapping[int, Wait]) -> pl.DataFrame:
     """What became of each period that was settled, and, of a subscription that waits, of its first that is due."""
-    done = _periods(seller, settled).join(
-        made.place.select("subscription", "invoice_id", number="on"),
-        on=["subscription", "number"],
-        how="left",
-        maintain_order="left",
-    )
+    invoice = rows_of([made.place[name].to_numpy() for name in PLACE], [settled.subscription, settled.number])
+    ids = pl.concat([made.place["invoice_id"], pl.Series([None], dtype=pl.String)])
+    own = np.where(invoice < 0, len(ids) - 1, invoice)
+    done = _periods(seller, settled).with_columns(invoice_id=wide.picked(ids, own))
     invoiced = pl.col("invoice_id").is_not_null()
     done = done.filter(invoiced | ~pl.Series(settled.supplements, dtype=pl.Boolean)).with_columns(
         outcome=pl.when(invoiced).then(pl.lit(Outcome.INVOICED.label)).otherwise(pl.lit(Outcome.NOTHING_DUE.label)),

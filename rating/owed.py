@@ -28,28 +28,27 @@ def usage_owed(lines: pl.DataFrame, seller: Seller) -> pl.DataFrame:
 
     The unit price is null where prices differ, or where it does not explain the amount.
     """
-    one_price = pl.col("unit_price_least").min() == pl.col("unit_price_most").max()
     key = packed([lines[name].to_numpy() for name in KEY])
-    owed = (
-        lines.with_columns(key=pl.Series(key))
-        .group_by("key")
-        .agg(
+    rows = lines.select(*KEY, "quantity", "exact", "usage", "unit_price_least", "unit_price_most", "synthetic")
+    rows = rows.with_columns(key=pl.Series(key)).sort("key")
+    if rows["key"].n_unique() < len(rows):
+        rows = rows.group_by("key", maintain_order=True).agg(
             pl.col(KEY).first(),
             pl.col("quantity", "exact", "usage").sum(),
-            unit_price=pl.when(one_price).then(pl.col("unit_price_least").min()),
-            synthetic=pl.col("synthetic").any(),
+            pl.col("unit_price_least").min(),
+            pl.col("unit_price_most").max(),
+            pl.col("synthetic").any(),
         )
-    )
-    owed = owed.sort("key").drop("key")
-    explained = pl.col("quantity") * pl.col("unit_price") == pl.col("exact")
-    return owed.with_columns(
-        unit_price=pl.when(explained).then(pl.col("unit_price")),
-        rounded=round_to(owed["exact"], seller.minor_of(owed["subscription"].to_numpy())),
+    price = pl.col("unit_price_least")
+    explained = (price == pl.col("unit_price_most")) & (pl.col("quantity") * price == pl.col("exact"))
+    return rows.drop("unit_price_least", "unit_price_most", "key").with_columns(
+        unit_price=rows.select(pl.when(explained).then(price)).to_series(),
+        rounded=round_to(rows["exact"], seller.minor_of(rows["subscription"].to_numpy())),
     )
 
 
 def changed_periods(usage: pl.DataFrame, invoiced: pl.DataFrame, due: Due) -> pl.DataFrame:
-    """The periods whose usage is not what was invoiced, and all that are due: `subscription` and `number`."""
+    """The periods whose usage is not what was invoiced, and all that are due: `subscription` and `number`, in order."""
     before = invoiced.filter(pl.col("kind").is_in(_USAGE))
     compared = _beside(usage, before)
     differs = pl.col("exact").fill_null(0) != pl.col("invoiced_exact").fill_null(0)
@@ -57,7 +56,13 @@ def changed_periods(usage: pl.DataFrame, invoiced: pl.DataFrame, due: Due) -> pl
     last = _periods(due, due.closes | due.supplements).group_by("subscription").agg(last=pl.col("number").max())
     others = compared.filter(differs).join(closing, on=_PERIOD, how="anti")
     earlier = others.join(last, on="subscription").filter(pl.col("number") <= pl.col("last"))
-    return pl.concat([closing, earlier.select(_PERIOD).unique(maintain_order=True)])
+    return pl.concat([closing, earlier.select(_PERIOD).unique()]).sort(_PERIOD)
+
+
+def of_periods(rows: pl.DataFrame, periods: pl.DataFrame) -> pl.DataFrame:
+    """The rows of these periods, which are in their order."""
+    known, asked = ([each[name].to_numpy() for name in _PERIOD] for each in (periods, rows))
+    return rows.filter(pl.Series(rows_of(known, asked) >= 0, dtype=pl.Boolean))
 
 
 def owed_lines(
@@ -70,10 +75,10 @@ def owed_lines(
     pays_setup: Mask,
 ) -> pl.DataFrame:
     """All lines but refunds, columns as in LINES; `periods` are those of `changed_periods`, `settled` the last ones."""
-    own = usage.join(periods, on=_PERIOD, how="semi")
+    own = of_periods(usage, periods)
     target = _with_flats(own.select(list(OWED)), flats_at_zero(seller, periods, own))
     target = pl.concat([target, spends(seller, periods, target)])
-    before = invoiced.filter(pl.col("kind").is_in(_OF_PERIODS)).join(periods, on=_PERIOD, how="semi")
+    before = of_periods(invoiced.filter(pl.col("kind").is_in(_OF_PERIODS)), periods)
     return pl.concat(
         [
             _placed(_less(target, before), due),

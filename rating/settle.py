@@ -15,7 +15,7 @@ from rating.book import Book, number_invoiced, number_lines
 from rating.catalog import CompiledCatalog
 from rating.due import Due, paid_from, without
 from rating.fees import Seller
-from rating.owed import LINES, changed_periods, owed_lines, usage_owed
+from rating.owed import LINES, changed_periods, of_periods, owed_lines, usage_owed
 from rating.periods import microseconds
 from rating.prices import Index, Mask
 from rating.settlement_checks import Wait, misfits, refunds_at_fault, too_large, unexplained, vanished
@@ -74,7 +74,7 @@ def settle(tariff: Tariff, due: Due, book: Book, certificate: str) -> Settlement
             ),
             *too_large(numbered.lines),
             *vanished(usage, invoiced),
-            *unexplained(usage.join(periods, on=["subscription", "number"], how="semi"), seller.catalog),
+            *unexplained(of_periods(usage, periods), seller.catalog),
             *refunds_at_fault(list(tariff.catalog.refunds), book, seller.catalog),
         ],
     )
