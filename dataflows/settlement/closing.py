@@ -219,9 +219,9 @@ class Closer:
         with invoice_writers(self._folder, writers, self._keeping) as out:
             for read in parts_of(now.due, _PERIODS_READ_AT_ONCE):
                 book = now.reader.book(self._named(read), now.settled, whole)
-                for part in parts_of(read, _PERIODS_SETTLED_AT_ONCE):
+                for writer, part in self._parts_of_writers(read):
                     made = settle(self._tariff, part, book.of(np.unique(part.subscription)), certificate)
-                    out.append(self._news(made, said), self._owners(part))
+                    out.append(writer, self._news(made, said))
                     self.progress.done += int((part.revision == 0).sum())
                     self._on_progress(self.progress)
             if now.corrects and self.progress.waiting:
@@ -234,9 +234,11 @@ class Closer:
     def _named(self, part: Due) -> pl.DataFrame:
         return self._ids[np.unique(part.subscription)]
 
-    def _owners(self, part: Due) -> pl.DataFrame:
-        writer = pl.Series(self._writer_of[np.unique(part.subscription)])
-        return self._named(part).select("subscription_id", writer=writer)
+    def _parts_of_writers(self, due: Due) -> Iterator[tuple[int, Due]]:
+        writers = self._writer_of[due.subscription]
+        for writer in np.unique(writers).tolist():
+            for part in parts_of(due.take(np.flatnonzero(writers == writer)), _PERIODS_SETTLED_AT_ONCE):
+                yield writer, part
 
     def _news(self, made: Settlement, said: pl.DataFrame) -> dict[str, pl.DataFrame]:
         """The rows to write: what was said before of periods that wait is not said again."""

@@ -1,7 +1,7 @@
-"""The settlement's writers: rows go to the writer of their subscription's key group, and are published together.
+"""The settlement's writers: rows wait in one commit of each, and are published together.
 
-Owns which writer, and one commit of each per settlement. Does not own files (`ledger.writer`). The rule: a commit that
-is not published never was; the next settlement finds its state in what is published, and removes the rest.
+Owns one commit of each per settlement. Does not own files (`ledger.writer`). The rule: a commit that is not published
+never was; the next settlement finds its state in what is published, and removes the rest.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,15 +30,13 @@ class InvoiceWriters:
         }
         self._has_rows = dict.fromkeys(self._writers, False)
         self._thread = ThreadPoolExecutor(1, "invoices")
-        self._under_way: Future[None] | None = None
+        self._under_way: Future[dict[str, int]] | None = None
 
-    def append(self, tables: Mapping[str, pl.DataFrame], owners: pl.DataFrame) -> None:
-        """Add rows to the open commits; waits for those that were given before.
-
-        `owners` has the number of the `writer` of each `subscription_id` in them.
-        """
+    def append(self, writer: int, tables: Mapping[str, pl.DataFrame]) -> None:
+        """Add rows to the open commit of a writer; waits for those that were given before."""
         self._wait()
-        self._under_way = self._thread.submit(self._append, tables, owners)
+        self._has_rows[writer] |= any(rows.height for rows in tables.values())
+        self._under_way = self._thread.submit(self._writers[writer].append, tables)
 
     def publish(self, facts: Completeness, as_of: int, catalog: str) -> None:
         """Close the commits that have rows, made from what `facts` say, and show them to readers at once."""
@@ -54,14 +52,6 @@ class InvoiceWriters:
             with plain_os_errors(f"cannot write the ledger {self._folder.root}"):
                 self._under_way.result()
             self._under_way = None
-
-    def _append(self, tables: Mapping[str, pl.DataFrame], owners: pl.DataFrame) -> None:
-        for table, rows in tables.items():
-            if rows.height:
-                owned = rows.join(owners, on="subscription_id", how="left", maintain_order="left")
-                for (number,), own in owned.partition_by("writer", as_dict=True, include_key=False).items():
-                    self._writers[int(number)].append({table: own})
-                    self._has_rows[int(number)] = True
 
     @staticmethod
     def _close(writer: LedgerWriter, facts: Completeness, as_of: int, catalog: str) -> None:
