@@ -9,8 +9,10 @@ import fcntl
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 import numpy as np
 import polars as pl
@@ -19,9 +21,9 @@ from dataflows.errors import RatemillError
 from dataflows.ledger.compaction import Housekeeping
 from dataflows.ledger.folder import LedgerFolder, take_lock
 from dataflows.ledger.manifest import show_now
-from dataflows.settlement.reading import Completeness, LedgerReader, look
+from dataflows.settlement.reading import Completeness, LedgerReader, WholeLedger, look
 from dataflows.settlement.writing import invoice_writers
-from rating.book import moved, settled_numbers
+from rating.book import Book, moved, settled_numbers
 from rating.due import NEVER, VOIDS_NONE, Due, Moments, again, due_periods, ended, period_end
 from rating.notices import ids_of
 from rating.prices import Index
@@ -29,7 +31,7 @@ from rating.settle import Settlement, Tariff, settle
 from schemas.invoices import Outcome
 
 # Every reading goes through all line items, and every settling holds what it makes in memory.
-_PERIODS_READ_AT_ONCE = 100_000
+_PERIODS_READ_AT_ONCE = 50_000
 _PERIODS_SETTLED_AT_ONCE = 25_000
 _TIME = pl.Datetime("us", "UTC")
 LOCK = "settlement.lock"
@@ -217,8 +219,7 @@ class Closer:
         said = now.reader.waiting()
         certificate = now.facts.certificate(catalog.digest)
         with invoice_writers(self._folder, writers, self._keeping) as out:
-            for read in parts_of(now.due, _PERIODS_READ_AT_ONCE):
-                book = now.reader.book(self._named(read), now.settled, whole)
+            for read, book in self._books(now, whole):
                 for writer, part in self._parts_of_writers(read):
                     made = settle(self._tariff, part, book.of(np.unique(part.subscription)), certificate)
                     out.append(writer, self._news(made, said))
@@ -230,6 +231,21 @@ class Closer:
                     f"nothing was changed: subscription {name} would not be settled: {reason}: {detail}"
                 )
             out.publish(now.facts, until.usual, catalog.digest)
+
+    def _books(self, now: "_Round", whole: WholeLedger) -> Iterator[tuple[Due, Book]]:
+        """What is due in parts, with what the ledger says of each; the next is read while one is settled."""
+        parts = list(parts_of(now.due, _PERIODS_READ_AT_ONCE))
+        with ThreadPoolExecutor(1, "ledger") as thread:
+
+            def read(part: Due) -> Future[Book]:
+                return thread.submit(now.reader.book, self._named(part), now.settled, whole)
+
+            coming = read(parts[0])
+            for part, behind in zip_longest(parts, parts[1:]):
+                book = coming.result()
+                if behind is not None:
+                    coming = read(behind)
+                yield part, book
 
     def _named(self, part: Due) -> pl.DataFrame:
         return self._ids[np.unique(part.subscription)]
