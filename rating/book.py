@@ -18,6 +18,7 @@ from schemas.decimals import AMOUNT_SCALE, PRICE_SCALE, QUANTITY_SCALE
 from schemas.invoices import LineKind
 
 _TIME = pl.Datetime("us", "UTC")
+NO_KIND = -1
 _KINDS = {kind.label: int(kind) for kind in LineKind}
 _OF_CHARGE = {"product_id": pl.String, "product_version": pl.String, "charge_id": pl.String}
 
@@ -96,7 +97,7 @@ class Book:
 @dataclass(frozen=True, slots=True)
 class Numbered:
     """Line items with `number`, `kind` and `charge` for names; `misplaced` and `unknown` are rows that fit no period
-    of their subscription, and no charge of the catalog.
+    of their subscription, and no charge of the catalog; those of no kind that there is have NO_KIND.
     """
 
     lines: pl.DataFrame
@@ -113,7 +114,7 @@ def number_lines(summed: pl.DataFrame, catalog: CompiledCatalog) -> Numbered:
     rows = _with_charges(summed, catalog).with_columns(
         number=pl.Series(number),
         fits=pl.Series(start == begun),
-        kind=pl.col("line_kind").replace_strict(_KINDS, return_dtype=pl.Int64),
+        kind=pl.col("line_kind").replace_strict(_KINDS, default=NO_KIND, return_dtype=pl.Int64),
         tier=pl.col("tier").fill_null(0).cast(pl.Int64),
     )
     units = [pl.col(name).to_physical() for name in ("quantity", "usage", "unit_price_least", "unit_price_most")]
@@ -131,7 +132,7 @@ def number_invoiced(invoiced: pl.DataFrame, catalog: CompiledCatalog) -> pl.Data
     return rows.select(
         "subscription",
         number=pl.col("period") - 1,
-        kind=pl.col("line_kind").replace_strict(_KINDS, return_dtype=pl.Int64),
+        kind=pl.col("line_kind").replace_strict(_KINDS, default=NO_KIND, return_dtype=pl.Int64),
         charge=pl.col("charge").fill_null(NO_CHARGE),
         tier=pl.col("tier").fill_null(0).cast(pl.Int64),
         invoiced_quantity=pl.col("quantity").to_physical(),

@@ -84,6 +84,12 @@ def paid_from(catalog: CompiledCatalog, subscription: Index) -> Times:
     return begin
 
 
+def pays(catalog: CompiledCatalog, subscription: Index) -> Mask:
+    """Which of these subscriptions ever come to pay: they do not if they end within their trial."""
+    pays_at_all: Mask = paid_from(catalog, subscription) < catalog.subscriptions.life[subscription, 1]
+    return pays_at_all
+
+
 def due_periods(catalog: CompiledCatalog, terms: Terms, settled: Index, until: Moments) -> Due:
     """The periods due; `settled` is the number settled last of each subscription, NEVER where there is none."""
     columns = catalog.subscriptions

@@ -98,6 +98,9 @@ def explain_invoice_line(line: Row, evidence: Evidence, catalog: Catalog) -> lis
     match line["line_kind"]:
         case "refund":
             derived = _refund(line, evidence, catalog)
+        case "proration" if line["adjusts"] != LineKind.RECURRING_FEE.label:
+            sentence = "The subscription ended within its trial, before it came to pay, so nothing of that fee is due."
+            derived = _difference(line, evidence, Derived(0, (sentence,)))
         case "adjustment" | "proration":
             derived = _difference(line, evidence, _owed(line, line["adjusts"], evidence, product, catalog))
         case kind:

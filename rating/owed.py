@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from rating.codes import packed, rows_of
-from rating.due import VOIDS_NONE, Due
+from rating.due import VOIDS_NONE, Due, pays
 from rating.fees import KEY, OWED, Seller, billed_ahead, flats_at_zero, following, on_purchase, recurring, spends
 from rating.money import round_to
 from rating.prices import Mask
@@ -19,6 +19,7 @@ from schemas.invoices import OF_LINE_ITEMS, LineKind
 LINES = {**OWED, "on": pl.Int64, "adjusts": pl.Int64, "refund_id": pl.String}
 _USAGE = [int(kind) for kind in OF_LINE_ITEMS]
 _OF_PERIODS = [*_USAGE, int(LineKind.MINIMUM_SPEND), int(LineKind.MAXIMUM_SPEND)]
+_FEES = [int(LineKind.ONE_TIME), int(LineKind.SETUP_FEE), int(LineKind.RECURRING_FEE)]
 _PERIOD = ["subscription", "number"]
 _INVOICED = ["invoiced_quantity", "invoiced_exact", "invoiced"]
 
@@ -82,7 +83,7 @@ def owed_lines(
     return pl.concat(
         [
             _placed(_less(target, before), due),
-            _fees(seller, due, invoiced.filter(pl.col("kind") == LineKind.RECURRING_FEE), settled),
+            _fees(seller, due, invoiced.filter(pl.col("kind").is_in(_FEES)), settled),
             _carried(on_purchase(seller, due, pays_setup)),
         ]
     )
@@ -148,7 +149,9 @@ def _placed(lines: pl.DataFrame, due: Due) -> pl.DataFrame:
 
 
 def _fees(seller: Seller, due: Due, invoiced: pl.DataFrame, settled: pl.DataFrame) -> pl.DataFrame:
-    """Recurring fees: of due periods, less what was billed in advance, and those billed ahead now."""
+    """Recurring fees: of due periods, less what was billed in advance, and those billed ahead now; and of subscriptions
+    that have ended all fees of what they never came to pay for.
+    """
     followed = _followed(due, settled)
     ahead = billed_ahead(seller, due.take(np.flatnonzero(~followed)))
     billed = _periods(due, due.closes).with_columns(on=pl.col("number"))
@@ -159,7 +162,8 @@ def _fees(seller: Seller, due: Due, invoiced: pl.DataFrame, settled: pl.DataFram
     )
     before = pl.concat([invoiced.select(now.columns), now])
     beyond = before.join(_periods(due, due.supplements).rename({"number": "on"}), on="subscription")
-    beyond = beyond.filter(pl.col("number") > pl.col("on"))
+    never_paid = pl.Series(~pays(seller.catalog, beyond["subscription"].to_numpy()), dtype=pl.Boolean)
+    beyond = beyond.filter((pl.col("number") > pl.col("on")) | never_paid)
     periods = pl.concat([periods, beyond.select(*_PERIOD, "on").unique(maintain_order=True)])
     own = _less(target, before.join(periods, on=_PERIOD, how="semi")).join(periods, on=_PERIOD, how="left")
     return pl.concat([_corrected(own), _carried(ahead)])
@@ -177,12 +181,10 @@ def _followed(due: Due, settled: pl.DataFrame) -> Mask:
 
 def _corrected(fees: pl.DataFrame) -> pl.DataFrame:
     """Fees as lines: a proration where a part of them was invoiced before."""
-    fee = int(LineKind.RECURRING_FEE)
-    was_invoiced = pl.col("was_invoiced")
-    kind = pl.when(was_invoiced).then(pl.lit(int(LineKind.PRORATION), pl.Int64)).otherwise(pl.lit(fee, pl.Int64))
+    was_invoiced, proration = pl.col("was_invoiced"), pl.lit(int(LineKind.PRORATION), pl.Int64)
     return fees.with_columns(
-        kind=kind,
-        adjusts=pl.when(was_invoiced).then(pl.lit(fee, pl.Int64)),
+        kind=pl.when(was_invoiced).then(proration).otherwise(pl.col("kind")),
+        adjusts=pl.when(was_invoiced).then(pl.col("kind")),
         refund_id=pl.lit(None, pl.String),
     ).select(list(LINES))
 

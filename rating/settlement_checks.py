@@ -58,6 +58,9 @@ def misfits(
     for row in _first_of_each(_in_other_currency(seller, numbered.lines)):
         detail = f"it has lines in {row['currency']}, and its product is sold in {row['sold_in']}"
         yield Wait(row["subscription"], Waiting.OTHER_CURRENCY, detail)
+    for row in _first_of_each(pl.concat([_of_no_kind(numbered.lines), _of_no_kind(book.invoiced)])):
+        detail = f"the ledger has a line of the kind {row['line_kind']}, which is none"
+        yield Wait(row["subscription"], Waiting.USAGE_DIFFERS, detail)
     yield from _of_other_products(seller, book.invoiced)
     owners = wide.picked(catalog.subscriptions.organization, due)
     for place in (owners.is_not_null() & ~owners.is_in(list(organizations))).arg_true().to_list():
@@ -71,6 +74,11 @@ def misfits(
 
 def _first_of_each(rows: pl.DataFrame) -> Iterator[dict[str, Any]]:
     return rows.unique("subscription", keep="first", maintain_order=True).iter_rows(named=True)
+
+
+def _of_no_kind(lines: pl.DataFrame) -> pl.DataFrame:
+    rows = lines.select("subscription", "line_kind")
+    return rows.filter(~pl.col("line_kind").is_in([kind.label for kind in LineKind]))
 
 
 def _in_other_currency(seller: Seller, lines: pl.DataFrame) -> pl.DataFrame:

@@ -41,7 +41,7 @@ LOCK = "settlement.lock"
 class SettlementProgress:
     """What a settlement has done: periods that are due and done, invoices, and subscriptions that wait with why.
 
-    `strangers` are subscriptions that the catalog lacks, `stray_refunds` refunds whose invoice the ledger lacks.
+    `strangers` are subscriptions that the catalog lacks, `stray_refunds` refunds of which no invoice can be found.
     """
 
     due: int = 0
@@ -129,6 +129,8 @@ class Closer:
             if supplements and len(over):
                 due = due.joined(self._supplements(reader, settled, over, until.usual))
             self.progress.due += int((due.revision == 0).sum())
+            if self._refunds:
+                self.progress.stray_refunds = reader.stray_refunds(self._refunds, self._ids)
             if len(due.subscription):
                 self._settle(_Round(reader, facts, due, settled), until, writers)
         self._on_progress(self.progress)
@@ -214,8 +216,6 @@ class Closer:
     def _settle(self, now: "_Round", until: Moments, writers: Collection[int]) -> None:
         catalog = self._tariff.seller.catalog
         whole = now.reader.whole(self._refunds, int(now.due.start.min()))
-        known = set(whole.refunded["invoice_id"])
-        self.progress.stray_refunds = [name for name, invoice in self._refunds if invoice not in known]
         said = now.reader.waiting()
         certificate = now.facts.certificate(catalog.digest)
         with invoice_writers(self._folder, writers, self._keeping) as out:

@@ -239,7 +239,9 @@ class Settler:
             return
         with look(self._plan.folder.root) as reader:
             for name in reader.strangers(closer.subscriptions):
-                self._plan.remark(f"subscription {name} has line items, and the catalog does not have it: not settled")
+                self._plan.remark(
+                    f"subscription {name} has line items or was settled, and the catalog does not have it: not settled"
+                )
         self._named_for = found.catalog
 
     def _take_note(self, writer: int, done: SettlementProgress) -> None:
@@ -253,7 +255,9 @@ class Settler:
                 self._plan.remark(f"subscription {name} is not settled until a person looks: {why}")
         progress.waiting[writer] = waiting
         for name in set(done.stray_refunds) - progress.stray_refunds:
-            self._plan.remark(f"refund {name} names an invoice that the ledger does not have: it waits for one")
+            self._plan.remark(
+                f"refund {name} is of no invoice of the ledger and a subscription of the catalog: it waits for one"
+            )
         progress.stray_refunds |= set(done.stray_refunds)
 
 

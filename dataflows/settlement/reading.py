@@ -145,12 +145,15 @@ class LedgerReader:
         return self._frame(statements.WAITING)
 
     def strangers(self, known: pl.DataFrame) -> list[str]:
-        """Subscriptions that have line items, and that the catalog does not have."""
+        """Subscriptions that have line items or settled periods, and that the catalog does not have."""
         self._connection.register("known", known.to_arrow())
-        statement = (
-            "SELECT DISTINCT subscription_id FROM line_items ANTI JOIN known USING (subscription_id) ORDER BY ALL"
-        )
-        return [str(row[0]) for row in self._connection.execute(statement).fetchall()]
+        return [str(row[0]) for row in self._connection.execute(statements.STRANGERS).fetchall()]
+
+    def stray_refunds(self, refunds: Refunds, known: pl.DataFrame) -> list[str]:
+        """Refunds that no invoice carries yet, of none that there is, or of none whose subscription is `known`."""
+        self._register_refunds(refunds)
+        self._connection.register("known", known.to_arrow())
+        return [str(row[0]) for row in self._connection.execute(statements.STRAY_REFUNDS).fetchall()]
 
     def book(self, due: pl.DataFrame, settled: pl.DataFrame, whole: "WholeLedger") -> Book:
         """What the ledger says of the subscriptions of `due` (`subscription_id`, `subscription`)."""

@@ -46,7 +46,8 @@ AFTERWARDS = """
         SELECT ended.subscription,
             sum(l.exact_amount) FILTER (WHERE list_contains($summed, coalesce(l.adjusts, l.line_kind))) AS amount,
             sum(l.exact_amount) FILTER (
-                WHERE coalesce(l.adjusts, l.line_kind) = 'recurring_fee' AND l.period_start >= ended.ended_at
+                WHERE coalesce(l.adjusts, l.line_kind) IN ('recurring_fee', 'setup_fee', 'one_time')
+                    AND l.period_start >= ended.ended_at
             ) AS prepaid
         FROM standing_lines AS l JOIN ended USING (subscription_id)
         GROUP BY ALL
@@ -75,8 +76,11 @@ REFUNDED = """
     GROUP BY ALL
 """
 SETUP = """
-    SELECT organization_id, product_id, min(subscription_id) FROM standing_lines
-    WHERE line_kind = 'setup_fee' AND organization_id IS NOT NULL GROUP BY ALL
+    SELECT organization_id, product_id, min(subscription_id) FROM (
+        SELECT organization_id, product_id, subscription_id FROM standing_lines
+        WHERE coalesce(adjusts, line_kind) = 'setup_fee' AND organization_id IS NOT NULL
+        GROUP BY ALL HAVING sum(amount) <> 0
+    ) GROUP BY ALL
 """
 # Hashes are counted, which are few bytes; only events that share one, if any, are looked at.
 RATED_TWICE = """
@@ -101,4 +105,15 @@ COMMITS = """
         sum(rated) AS rated, sum(exempt) AS exempt, sum(trial) AS trial, sum(blocked) AS blocked,
         sum(duplicate) AS duplicate, sum(parked) AS parked, sum(late) AS late, sum(rejected) AS rejected
     FROM commits WHERE flow = 'rating' GROUP BY writer ORDER BY writer
+"""
+STRANGERS = """
+    SELECT subscription_id FROM (
+        SELECT DISTINCT subscription_id FROM line_items UNION SELECT DISTINCT subscription_id FROM settled_periods
+    ) ANTI JOIN known USING (subscription_id) ORDER BY ALL
+"""
+STRAY_REFUNDS = """
+    SELECT r.refund FROM refunds AS r LEFT JOIN invoices AS i ON i.invoice_id = r.invoice
+    WHERE (i.subscription_id IS NULL OR i.subscription_id NOT IN (SELECT subscription_id FROM known))
+        AND r.refund NOT IN (SELECT refund_id FROM standing_lines WHERE refund_id IS NOT NULL)
+    ORDER BY ALL
 """

@@ -89,6 +89,8 @@ def _show(done: SettlementProgress) -> None:
     if done.waiting:
         print_table(("subscription", "reason", "detail"), done.waiting, title="Not settled, until a person looks")
     for name in done.strangers:
-        remark(f"Subscription {name} has line items, and the catalog does not have it: it was not settled.")
+        remark(
+            f"Subscription {name} has line items or was settled, and the catalog does not have it: it was not settled."
+        )
     for name in done.stray_refunds:
-        remark(f"Refund {name} names an invoice that the ledger does not have: it waits for one.")
+        remark(f"Refund {name} names no invoice of the ledger whose subscription the catalog has: it waits.")

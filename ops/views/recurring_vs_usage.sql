@@ -1,4 +1,5 @@
--- Which share of what was invoiced are recurring fees, and which usage, per month of issue (UTC), product and currency.
+-- Which share of what was invoiced are recurring fees, and which usage, per month of issue (UTC), product and currency;
+-- what was simulated apart.
 -- Usage takes in spend and adjustments, fees their prorations; one-time fees and refunds count for neither. Shares are
 -- counted in units of 0.000001, so no float is needed, and sum to 1; NULL where either is negative, or both are 0.
 CREATE VIEW recurring_vs_usage AS
@@ -7,6 +8,7 @@ WITH lines AS (
         date_trunc('month', invoices.issued_at AT TIME ZONE 'UTC')::DATE AS "month",
         invoices.product_id,
         invoices.currency,
+        invoices.synthetic,
         lines.amount,
         lines.line_kind IN ('recurring_fee', 'proration') AS is_recurring
     FROM invoices
@@ -20,11 +22,12 @@ families AS (
         "month",
         product_id,
         currency,
+        synthetic,
         coalesce(sum(amount) FILTER (WHERE is_recurring), 0) AS recurring_amount,
         coalesce(sum(amount) FILTER (WHERE NOT is_recurring), 0) AS usage_amount,
         sum(amount) AS total
     FROM lines
-    GROUP BY "month", product_id, currency
+    GROUP BY "month", product_id, currency, synthetic
 ),
 counted AS (
     -- A rounded amount has at most 4 digits (the minor units of UYW and CLF), so nothing is lost here.
@@ -46,6 +49,7 @@ SELECT
     "month",
     product_id,
     currency,
+    synthetic,
     recurring_amount,
     usage_amount,
     total,

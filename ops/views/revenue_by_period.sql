@@ -1,4 +1,5 @@
--- What was invoiced per month of issue (UTC), product and currency, by family of lines; voided invoices left out.
+-- What was invoiced per month of issue (UTC), product and currency, by family of lines; voided invoices left out. What was
+-- simulated is never added to what was used.
 -- Usage takes in least and greatest spend; a proration counts for the recurring fees that it corrects.
 CREATE VIEW revenue_by_period AS
 WITH lines AS (
@@ -17,6 +18,7 @@ SELECT
     date_trunc('month', invoices.issued_at AT TIME ZONE 'UTC')::DATE AS "month",
     invoices.product_id,
     invoices.currency,
+    invoices.synthetic,
     coalesce(sum(lines.amount) FILTER (WHERE lines.family = 'recurring'), 0) AS recurring_amount,
     coalesce(sum(lines.amount) FILTER (WHERE lines.family = 'one_time'), 0) AS one_time_amount,
     coalesce(sum(lines.amount) FILTER (WHERE lines.family = 'usage'), 0) AS usage_amount,
@@ -28,4 +30,4 @@ SELECT
 FROM invoices
 LEFT JOIN lines ON lines.invoice_id = invoices.invoice_id
 WHERE invoices.invoice_id NOT IN (SELECT voids FROM invoices WHERE voids IS NOT NULL)
-GROUP BY "month", invoices.product_id, invoices.currency;
+GROUP BY "month", invoices.product_id, invoices.currency, invoices.synthetic;

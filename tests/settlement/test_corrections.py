@@ -170,3 +170,28 @@ def test_a_refund_of_more_than_its_draft_comes_to(ledger):
     assert ledger.settle(datetime(2026, 3, 1, tzinfo=UTC)) == {}
     assert inside("invoice", "acme-2", "--ledger", str(ledger.root), "--json").json()["total"] == "31"
     assert ledger.settle(datetime(2026, 4, 1, tzinfo=UTC)) == {"acme": "refund_too_large"}
+
+
+def test_fees_that_are_given_back_whole_are_explained(ledger):
+    product = ledger.document["products"][0]
+    product |= {"id": "tried", "free_trial": {"days": 10}, "setup_fee": "20"}
+    [subscription] = ledger.document["subscriptions"]
+    subscription |= {"id": "late", "product": "tried@1.0.0"}
+    ledger.settle(datetime(2026, 1, 11, tzinfo=UTC))
+    subscription["cancelled_at"] = "2026-01-08T00:00:00Z"
+    ledger.settle(datetime(2026, 1, 12, tzinfo=UTC))
+    said = inside("explain", "late-0.1-1", "--ledger", str(ledger.root)).out
+    assert "ended within its trial, before it came to pay" in said
+    assert "0 - 20 = -20 USD" in said
+
+
+def test_who_is_gone_and_who_nobody_can_refund_is_named(ledger):
+    """Also without a line item, and when nothing is due."""
+    refund(ledger, inside("invoice", "acme-1", "--ledger", str(ledger.root), "--json").json()["invoice_id"], "1")
+    other = {"id": "other", "product": "p@1.0.0", "subscriber": "joe@acme.example", "start": "2027-01-01T00:00:00Z"}
+    ledger.document["subscriptions"] = [other]
+    asked = ("--ledger", str(ledger.root), "--catalog", str(ledger.catalog()), "--as-of", "2026-02-02T00:00:00Z")
+    told = inside("settle", *asked, "--json")
+    assert told.code == 1
+    assert told.json()["unknown_subscriptions"] == ["acme"]
+    assert told.json()["refunds_of_unknown_invoices"] == ["r1"]
