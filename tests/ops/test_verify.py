@@ -189,6 +189,11 @@ def changed_invoice_line(root: Path) -> None:
     change(root, "invoice_lines", first("amount", pl.col("amount") * 2, pl.col("amount") > 0))
 
 
+def changed_kinds(root: Path) -> None:
+    for table in ("line_items", "invoice_lines"):
+        change(root, table, first("line_kind", pl.lit("gift"), pl.col("line_kind") == "usage"))
+
+
 def changed_recipient(root: Path) -> None:
     change(root, "invoices", first("recipient", pl.lit("{}"), pl.col("total") > 0))
 
@@ -208,6 +213,7 @@ TAMPERED = {
     changed_data: {Check.VERDICTS: "content_digest"},
     changed_verdict: {Check.VERDICTS: "verdict", Check.CONSERVATION: "rating writer 0, commit"},
     changed_invoice_line: {Check.INVOICE_LINES: "amount"},
+    changed_kinds: {Check.LINE_ITEMS: "line_kind", Check.INVOICE_LINES: "line_kind"},
     changed_recipient: {Check.INVOICES: "recipient"},
     changed_certificate: {Check.CERTIFICATES: "settlement writer", Check.INVOICES: "certificate"},
     changed_digest: {Check.DIGESTS: "commit 0"},

@@ -178,6 +178,15 @@ def test_an_amount_that_was_changed(world, tmp_path):
     assert waiting(ledger) == {"usage_differs"}
 
 
+def test_a_kind_of_line_that_there_is_not(world, tmp_path):
+    ledger = copy(world, tmp_path)
+    named = pl.when(pl.int_range(pl.len()) == 0).then(pl.lit("gift")).otherwise("line_kind")
+    rewrite(ledger, "line_items", lambda rows: rows.with_columns(line_kind=named))
+    settle(world, ledger)
+    assert waiting(ledger) == {"usage_differs"}
+    assert read_table(ledger, "invoices").height > 10
+
+
 def test_an_event_that_was_rated_twice(world, tmp_path):
     ledger = copy(world, tmp_path)
 
