@@ -54,7 +54,7 @@ class Due:
     supplements: Mask
     voids: Index
 
-    def take(self, rows: Index) -> "Due":
+    def take(self, rows: Index | slice) -> "Due":
         """These rows."""
         return Due(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 

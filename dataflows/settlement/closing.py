@@ -288,7 +288,7 @@ def parts_of(due: Due, height: int = _PERIODS_SETTLED_AT_ONCE) -> Iterator[Due]:
     while first < len(due.subscription):
         behind = np.searchsorted(starts, first + height)
         end = int(starts[behind]) if behind < len(starts) else len(due.subscription)
-        yield due.take(np.arange(first, end))
+        yield due.take(slice(first, end))
         first = end
 
 

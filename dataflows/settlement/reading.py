@@ -174,12 +174,15 @@ class LedgerReader:
         Events rated twice are looked for from the longest lateness before a moment on, in microseconds: adjustments
         are of periods before it.
         """
-        self._register_refunds(refunds)
-        refunded = self._frame(statements.REFUNDED).select(list(REFUNDED)).cast(REFUNDED)  # type: ignore[arg-type]
-        done = "SELECT refund_id FROM standing_lines WHERE refund_id IS NOT NULL"
+        refunded: pl.DataFrame = pl.DataFrame(schema=REFUNDED)  # type: ignore[arg-type]
+        done: list[Any] = []
+        if refunds:
+            self._register_refunds(refunds)
+            refunded = self._frame(statements.REFUNDED).select(list(REFUNDED)).cast(REFUNDED)  # type: ignore[arg-type]
+            done = self._connection.execute(statements.REFUNDS_DONE).fetchall()
         return WholeLedger(
             refunded=refunded,
-            refund_ids=frozenset(str(row[0]) for row in self._connection.execute(done).fetchall()),
+            refund_ids=frozenset(str(row[0]) for row in done),
             setup_paid_by={(row[0], row[1]): row[2] for row in self._connection.execute(statements.SETUP).fetchall()},
             rated_twice=dict(self._connection.execute(statements.RATED_TWICE, [since - _LONGEST_LATENESS]).fetchall()),
         )
