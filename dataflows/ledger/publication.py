@@ -48,7 +48,8 @@ def _check_complete(folder: LedgerFolder, writer: int, sequence: int, files: lis
     rows = {file.table: file.rows for file in files}
     if "commits" in rows:
         place = folder.table("commits") / file_name("commits", writer, sequence)
-        said = pq.read_table(place, columns=list(COUNTED), partitioning=None).to_pylist()[0]
+        with pq.ParquetFile(place) as file:
+            said = file.read(list(COUNTED), use_threads=False).to_pylist()[0]
         if said == {table: rows.get(table, 0) for table in COUNTED}:
             return
     raise UnmendableError(
