@@ -4,8 +4,9 @@
 and catalog give the same invoices, and once these are in the ledger nothing is owed any more.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -43,16 +44,24 @@ class Tariff:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """Rows of the ledger tables with these names, columns and types as in `schemas.ledger`."""
+    """Rows of the ledger tables with these names, columns and types as in `schemas.ledger`.
+
+    Rows of `notifications` follow from the others and are made by `notices`, in whatever thread asks for them.
+    """
 
     invoices: pl.DataFrame
     invoice_lines: pl.DataFrame
     settled_periods: pl.DataFrame
-    notifications: pl.DataFrame
+    notices: Callable[[], pl.DataFrame]
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """The rows by the name of their table."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {
+            "invoices": self.invoices,
+            "invoice_lines": self.invoice_lines,
+            "settled_periods": self.settled_periods,
+            "notifications": self.notices(),
+        }
 
 
 def settle(tariff: Tariff, due: Due, book: Book, certificate: str) -> Settlement:
@@ -89,7 +98,7 @@ def settle(tariff: Tariff, due: Due, book: Book, certificate: str) -> Settlement
         bills.invoices,
         bills.lines,
         invoice_rows.settled_rows(seller, open_due, bills, due, waits),
-        notices_of(seller, open_due, bills),
+        partial(notices_of, seller, open_due, bills),
     )
 
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 import numpy as np
@@ -256,18 +256,18 @@ class Closer:
             for part in parts_of(due.take(np.flatnonzero(writers == writer)), _PERIODS_SETTLED_AT_ONCE):
                 yield writer, part
 
-    def _news(self, made: Settlement, said: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    def _news(self, made: Settlement, said: pl.DataFrame) -> Settlement:
         """The rows to write: what was said before of periods that wait is not said again."""
-        tables = made.tables()
-        periods = tables["settled_periods"]
+        periods = made.settled_periods
         waits = periods.filter(pl.col("outcome") == Outcome.WAITING.label)
-        news = waits.join(said, on=["subscription_id", "period", "reason", "reason_detail"], how="anti")
-        if waits.height:
-            tables["settled_periods"] = pl.concat([periods.filter(pl.col("outcome") != Outcome.WAITING.label), news])
         self.progress.invoices += made.invoices.height
         self.progress.lines += made.invoice_lines.height
         self.progress.waiting += waits.select("subscription_id", "reason", "reason_detail").rows()
-        return tables
+        if not waits.height:
+            return made
+        news = waits.join(said, on=["subscription_id", "period", "reason", "reason_detail"], how="anti")
+        done = periods.filter(pl.col("outcome") != Outcome.WAITING.label)
+        return replace(made, settled_periods=pl.concat([done, news]))
 
 
 @dataclass(frozen=True, slots=True)

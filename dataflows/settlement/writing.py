@@ -4,11 +4,9 @@ Owns one commit of each per settlement. Does not own files (`ledger.writer`). Th
 never was; the next settlement finds its state in what is published, and removes the rest.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-
-import polars as pl
 
 from dataflows.ledger.commit import LanePosition
 from dataflows.ledger.compaction import Housekeeping
@@ -17,10 +15,14 @@ from dataflows.ledger.manifest import wait_until_visible
 from dataflows.ledger.publication import published_state
 from dataflows.ledger.writer import LedgerWriter
 from dataflows.settlement.reading import Completeness
+from rating.settle import Settlement
 
 
 class InvoiceWriters:
-    """Some settlement writers during one settlement. Writing goes on in a thread while the next part is settled."""
+    """Some settlement writers during one settlement.
+
+    Notices are made, and rows are written, in a thread while the next part is settled.
+    """
 
     def __init__(self, folder: LedgerFolder, numbers: Iterable[int], keeping: Housekeeping) -> None:
         self._folder = folder
@@ -30,13 +32,12 @@ class InvoiceWriters:
         }
         self._has_rows = dict.fromkeys(self._writers, False)
         self._thread = ThreadPoolExecutor(1, "invoices")
-        self._under_way: Future[dict[str, int]] | None = None
+        self._under_way: Future[None] | None = None
 
-    def append(self, writer: int, tables: Mapping[str, pl.DataFrame]) -> None:
+    def append(self, writer: int, made: Settlement) -> None:
         """Add rows to the open commit of a writer; waits for those that were given before."""
         self._wait()
-        self._has_rows[writer] |= any(rows.height for rows in tables.values())
-        self._under_way = self._thread.submit(self._writers[writer].append, tables)
+        self._under_way = self._thread.submit(self._append, writer, made)
 
     def publish(self, facts: Completeness, as_of: int, catalog: str) -> None:
         """Close the commits that have rows, made from what `facts` say, and show them to readers at once."""
@@ -52,6 +53,11 @@ class InvoiceWriters:
             with plain_os_errors(f"cannot write the ledger {self._folder.root}"):
                 self._under_way.result()
             self._under_way = None
+
+    def _append(self, writer: int, made: Settlement) -> None:
+        tables = made.tables()
+        self._has_rows[writer] |= any(rows.height for rows in tables.values())
+        self._writers[writer].append(tables)
 
     @staticmethod
     def _close(writer: LedgerWriter, facts: Completeness, as_of: int, catalog: str) -> None:
