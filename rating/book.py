@@ -12,7 +12,7 @@ import polars as pl
 
 from rating.catalog import CompiledCatalog
 from rating.due import paid_from, whole_periods
-from rating.prices import Index
+from rating.prices import Index, Mask
 from rating.terms import NO_CHARGE
 from schemas.decimals import AMOUNT_SCALE, PRICE_SCALE, QUANTITY_SCALE
 from schemas.invoices import LineKind
@@ -65,7 +65,7 @@ REFUNDED = {
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """The ledger, as far as it concerns the subscriptions to be settled, in their order; columns as above.
+    """The ledger, as far as it concerns the subscriptions to be settled; columns as above.
 
     `refund_ids` are refunds that stand on an invoice already. `setup_paid_by` names the subscription that has paid the
     setup fee of an organization and product. `rated_twice` are subscriptions with an event that was rated twice, and
@@ -81,17 +81,20 @@ class Book:
     rated_twice: Mapping[str, str]
 
     def of(self, subscriptions: Index) -> "Book":
-        """The book of some of its subscriptions, by their rows, which ascend."""
-        first, last = (int(each) for each in subscriptions[[0, -1]])
-        asked = np.zeros(last - first + 1, np.bool_)
-        asked[subscriptions - first] = True
+        """The book of some of its subscriptions, by their rows; of neighbours in the book, without a copy."""
+        asked = np.zeros(int(subscriptions.max()) + 1, np.bool_)
+        asked[subscriptions] = True
+        summed, invoiced, settled = (_of(rows, asked) for rows in (self.summed, self.invoiced, self.settled))
+        return replace(self, summed=summed, invoiced=invoiced, settled=settled)
 
-        def own(rows: pl.DataFrame) -> pl.DataFrame:
-            column = rows["subscription"].to_numpy()
-            begin, behind = np.searchsorted(column, [first, last + 1]).tolist()
-            return rows[begin:behind].filter(pl.Series(asked[column[begin:behind] - first]))
 
-        return replace(self, summed=own(self.summed), invoiced=own(self.invoiced), settled=own(self.settled))
+def _of(rows: pl.DataFrame, asked: Mask) -> pl.DataFrame:
+    """The rows of the subscriptions that are asked for."""
+    column = rows["subscription"].to_numpy()
+    own = np.flatnonzero((column < len(asked)) & asked[np.minimum(column, len(asked) - 1)])
+    if len(own) and own[-1] - own[0] == len(own) - 1:
+        return rows[int(own[0]) : int(own[-1]) + 1]
+    return rows[own]
 
 
 @dataclass(frozen=True, slots=True)

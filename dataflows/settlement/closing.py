@@ -248,7 +248,9 @@ class Closer:
                 yield part, book
 
     def _named(self, part: Due) -> pl.DataFrame:
-        return self._ids[np.unique(part.subscription)]
+        """The subscriptions of a part, writer by writer."""
+        rows = np.unique(part.subscription)
+        return self._ids[rows[np.argsort(self._writer_of[rows], kind="stable")]]
 
     def _parts_of_writers(self, due: Due) -> Iterator[tuple[int, Due]]:
         writers = self._writer_of[due.subscription]

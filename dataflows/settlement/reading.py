@@ -156,12 +156,20 @@ class LedgerReader:
         return [str(row[0]) for row in self._connection.execute(statements.STRAY_REFUNDS).fetchall()]
 
     def book(self, due: pl.DataFrame, settled: pl.DataFrame, whole: "WholeLedger") -> Book:
-        """What the ledger says of the subscriptions of `due` (`subscription_id`, `subscription`)."""
+        """What the ledger says of the subscriptions of `due` (`subscription_id`, `subscription`), in their order."""
         self._connection.register("due", due.to_arrow())
+        place = np.zeros(int(due["subscription"].max()) + 1, np.int64)  # type: ignore[arg-type]
+        place[due["subscription"].to_numpy()] = np.arange(len(due))
+
+        def ordered(rows: pl.DataFrame, columns: Mapping[str, Any]) -> pl.DataFrame:
+            rows = rows.select(list(columns)).cast(columns)  # type: ignore[arg-type]
+            return rows[np.argsort(place[rows["subscription"].to_numpy()])]
+
+        own = settled.join(due.select("subscription"), on="subscription", how="semi")
         return Book(
-            summed=self._by_subscription(statements.SUMMED, SUMMED),
-            invoiced=self._by_subscription(statements.INVOICED, INVOICED),
-            settled=settled.join(due.select("subscription"), on="subscription", how="semi").sort("subscription"),
+            summed=ordered(self._frame(statements.SUMMED), SUMMED),
+            invoiced=ordered(self._frame(statements.INVOICED), INVOICED),
+            settled=ordered(own, SETTLED),
             refunded=whole.refunded,
             refund_ids=whole.refund_ids,
             setup_paid_by=whole.setup_paid_by,
@@ -190,9 +198,6 @@ class LedgerReader:
     def _register_refunds(self, refunds: Refunds) -> None:
         asked = pl.DataFrame(refunds, schema={"refund": pl.String, "invoice": pl.String}, orient="row")
         self._connection.register("refunds", asked.to_arrow())
-
-    def _by_subscription(self, statement: str, columns: Mapping[str, Any]) -> pl.DataFrame:
-        return self._frame(statement).select(list(columns)).cast(columns).sort("subscription")  # type: ignore[arg-type]
 
     def _frame(self, statement: str) -> pl.DataFrame:
         found = pl.from_arrow(self._connection.sql(statement).to_arrow_table())
