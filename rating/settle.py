@@ -56,12 +56,11 @@ class Settlement:
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """The rows by the name of their table."""
-        return {
-            "invoices": self.invoices,
-            "invoice_lines": self.invoice_lines,
-            "settled_periods": self.settled_periods,
-            "notifications": self.notices(),
-        }
+        return self.without_notices() | {"notifications": self.notices()}
+
+    def without_notices(self) -> dict[str, pl.DataFrame]:
+        """The rows of all tables but `notifications`."""
+        return {name: getattr(self, name) for name in ("invoices", "invoice_lines", "settled_periods")}
 
 
 def settle(tariff: Tariff, due: Due, book: Book, certificate: str) -> Settlement:

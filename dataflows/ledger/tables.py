@@ -45,7 +45,7 @@ class TableFile:
     def append(self, rows: pl.DataFrame) -> None:
         """Add rows; their columns and types must be those of the table."""
         assert rows.schema == _POLARS[self._table], f"{self._table}: {rows.schema}"
-        self.append_arrow(rows.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(self._schema))
+        self.append_arrow(rows.to_arrow(compat_level=pl.CompatLevel.newest()).cast(self._schema))
 
     def append_arrow(self, rows: pa.Table) -> None:
         """Add rows that are already of the table's Arrow schema."""

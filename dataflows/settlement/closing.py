@@ -191,7 +191,8 @@ class Closer:
         catalog, terms = self._tariff.seller.catalog, self._tariff.seller.terms
         numbers = settled_numbers(settled, len(self._ids), NEVER)
         every = due_periods(catalog, terms, numbers, until)
-        due = every.take(np.flatnonzero(np.isin(self._writer_of[every.subscription], list(writers))))
+        own = np.isin(self._writer_of[every.subscription], list(writers))
+        due = every if own.all() else every.take(np.flatnonzero(own))
         over = ended(catalog, terms, numbers, until, every)
         return due, over[np.isin(self._writer_of[over], list(writers))]
 

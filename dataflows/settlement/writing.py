@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
+import polars as pl
+
 from dataflows.ledger.commit import LanePosition
 from dataflows.ledger.compaction import Housekeeping
 from dataflows.ledger.folder import LedgerFolder, plain_os_errors
@@ -21,7 +23,7 @@ from rating.settle import Settlement
 class InvoiceWriters:
     """Some settlement writers during one settlement.
 
-    Notices are made, and rows are written, in a thread while the next part is settled.
+    Notices are made, and rows are written, in threads while the next part is settled.
     """
 
     def __init__(self, folder: LedgerFolder, numbers: Iterable[int], keeping: Housekeeping) -> None:
@@ -31,21 +33,23 @@ class InvoiceWriters:
             for number in numbers
         }
         self._has_rows = dict.fromkeys(self._writers, False)
-        self._thread = ThreadPoolExecutor(1, "invoices")
+        self._threads = ThreadPoolExecutor(2, "invoices")
         self._under_way: Future[None] | None = None
 
     def append(self, writer: int, made: Settlement) -> None:
         """Add rows to the open commit of a writer; waits for those that were given before."""
         self._wait()
-        self._under_way = self._thread.submit(self._append, writer, made)
+        notices = self._threads.submit(made.notices)
+        self._under_way = self._threads.submit(self._append, writer, made, notices)
 
     def publish(self, facts: Completeness, as_of: int, catalog: str) -> None:
         """Close the commits that have rows, made from what `facts` say, and show them to readers at once."""
         self._wait()
         with plain_os_errors(f"cannot write the ledger {self._folder.root}"):
             written = [number for number, has_rows in self._has_rows.items() if has_rows]
-            for number in written:
-                self._close(self._writers[number], facts, as_of, catalog)
+            closing = [self._threads.submit(self._close, self._writers[one], facts, as_of, catalog) for one in written]
+            for each in closing:
+                each.result()
             wait_until_visible(self._folder.manifest(number) for number in written)
 
     def _wait(self) -> None:
@@ -54,10 +58,10 @@ class InvoiceWriters:
                 self._under_way.result()
             self._under_way = None
 
-    def _append(self, writer: int, made: Settlement) -> None:
-        tables = made.tables()
-        self._has_rows[writer] |= any(rows.height for rows in tables.values())
-        self._writers[writer].append(tables)
+    def _append(self, writer: int, made: Settlement, notices: "Future[pl.DataFrame]") -> None:
+        self._has_rows[writer] |= any(rows.height for rows in made.without_notices().values())
+        self._writers[writer].append(made.without_notices())
+        self._writers[writer].append({"notifications": notices.result()})
 
     @staticmethod
     def _close(writer: LedgerWriter, facts: Completeness, as_of: int, catalog: str) -> None:
@@ -68,8 +72,8 @@ class InvoiceWriters:
         writer.publish(writer.merge())
 
     def close(self) -> None:
-        """Let go of the thread."""
-        self._thread.shutdown()
+        """Let go of the threads."""
+        self._threads.shutdown()
 
 
 @contextmanager
