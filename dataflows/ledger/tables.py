@@ -21,7 +21,8 @@ _WIDE, _WIDE_ROW_GROUP_ROWS = ("invoices", "notifications"), 8192
 # Columns whose values are nearly all different: a dictionary of them would cost time and save nothing.
 _WITHOUT_DICTIONARY = frozenset(
     "offset record_time event_id event_time subscription_id credential_id content_digest data line_id usage_before"
-    " usage_after amount offsets digest invoice_line_id notification_id number credentials details".split()
+    " usage_after amount offsets digest invoice_line_id invoice_id notification_id number credentials details"
+    " exact_amount".split()
 )
 _ASCENDING = ("offset", "record_time", "event_time")
 # What readers narrow a scan by.
