@@ -115,9 +115,12 @@ def _invoiced(seller: Seller, due: Due, lines: pl.DataFrame) -> pl.DataFrame:
     row = rows_of([due.subscription, due.number], [owing[name].to_numpy() for name in PLACE])
     billed[row[row >= 0]] = True
     place, voided = periods.filter(billed), pl.Series(due.voids, dtype=pl.Int32).filter(billed)
-    earlier = ids_of(place.with_columns(revision=voided), _ID)
-    none = pl.Series([None], dtype=pl.String).new_from_index(0, len(place))
-    return place.with_columns(invoice_id=ids_of(place, _ID), voids=none.zip_with(voided == VOIDS_NONE, earlier))
+    voids = pl.Series([None], dtype=pl.String).new_from_index(0, len(place))
+    replacing = (voided != VOIDS_NONE).arg_true()
+    if len(replacing):
+        earlier = ids_of(place.with_columns(revision=voided)[replacing], _ID)
+        voids = voids.scatter(replacing, earlier)
+    return place.with_columns(invoice_id=ids_of(place, _ID), voids=voids)
 
 
 def invoice_ids(seller: Seller, due: Due) -> list[str]:
