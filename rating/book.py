@@ -4,7 +4,7 @@ Owns the shape of these tables and how names in them become rows of the catalog.
 subscription is its row in the catalog, a period its number, a charge its row.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,8 +68,8 @@ class Book:
     """The ledger, as far as it concerns the subscriptions to be settled; columns as above.
 
     `refund_ids` are refunds that stand on an invoice already. `setup_paid_by` names the subscription that has paid the
-    setup fee of an organization and product. `rated_twice` are subscriptions with an event that was rated twice, and
-    that event.
+    setup fee of an organization and product. `rated_twice` gives subscriptions with an event that was rated twice, and
+    that event; it is asked late, for to find out takes long.
     """
 
     summed: pl.DataFrame
@@ -78,7 +78,7 @@ class Book:
     refunded: pl.DataFrame
     refund_ids: frozenset[str]
     setup_paid_by: Mapping[tuple[str, str], str]
-    rated_twice: Mapping[str, str]
+    rated_twice: Callable[[], Mapping[str, str]]
 
     def of(self, subscriptions: Index) -> "Book":
         """The book of some of its subscriptions, by their rows; of neighbours in the book, without a copy."""

@@ -70,6 +70,7 @@ def settle(tariff: Tariff, due: Due, book: Book, certificate: str) -> Settlement
     invoiced = number_invoiced(book.invoiced, seller.catalog)
     usage = usage_owed(numbered.lines, seller)
     periods = changed_periods(usage, invoiced, due)
+    differing = list(unexplained(of_periods(usage, periods), seller.catalog))
     waits = _of_due(
         due,
         [
@@ -82,7 +83,7 @@ def settle(tariff: Tariff, due: Due, book: Book, certificate: str) -> Settlement
             ),
             *too_large(numbered.lines),
             *vanished(usage, invoiced),
-            *unexplained(of_periods(usage, periods), seller.catalog),
+            *differing,
             *refunds_at_fault(list(tariff.catalog.refunds), book, seller.catalog),
         ],
     )

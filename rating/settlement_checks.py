@@ -67,7 +67,7 @@ def misfits(
         detail = f"the catalog lacks its organization {owners[place]}"
         yield Wait(int(due[place]), Waiting.UNKNOWN_ORGANIZATION, detail)
     rows = catalog.subscription_rows
-    for name, event in book.rated_twice.items():
+    for name, event in book.rated_twice().items():
         if name in rows:
             yield Wait(rows[name], Waiting.RATED_TWICE, f"event {event} was rated twice")
 

@@ -242,11 +242,13 @@ class Closer:
                 return thread.submit(now.reader.book, self._named(part), now.settled, whole)
 
             coming = read(parts[0])
+            # Settling begins while this is found out, and then waits for it.
+            rated_twice = thread.submit(whole.rated_twice).result
             for part, behind in zip_longest(parts, parts[1:]):
                 book = coming.result()
                 if behind is not None:
                     coming = read(behind)
-                yield part, book
+                yield part, replace(book, rated_twice=rated_twice)
 
     def _named(self, part: Due) -> pl.DataFrame:
         """The subscriptions of a part, writer by writer."""

@@ -8,9 +8,10 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -192,8 +193,11 @@ class LedgerReader:
             refunded=refunded,
             refund_ids=frozenset(str(row[0]) for row in done),
             setup_paid_by={(row[0], row[1]): row[2] for row in self._connection.execute(statements.SETUP).fetchall()},
-            rated_twice=dict(self._connection.execute(statements.RATED_TWICE, [since - _LONGEST_LATENESS]).fetchall()),
+            rated_twice=cache(partial(self._rated_twice, since - _LONGEST_LATENESS)),
         )
+
+    def _rated_twice(self, since: int) -> dict[str, str]:
+        return dict(self._connection.execute(statements.RATED_TWICE, [since]).fetchall())
 
     def _register_refunds(self, refunds: Refunds) -> None:
         asked = pl.DataFrame(refunds, schema={"refund": pl.String, "invoice": pl.String}, orient="row")
@@ -212,7 +216,7 @@ class WholeLedger:
     refunded: pl.DataFrame
     refund_ids: frozenset[str]
     setup_paid_by: dict[tuple[str, str], str]
-    rated_twice: dict[str, str]
+    rated_twice: Callable[[], Mapping[str, str]]
 
 
 def look(root: Path, threads: int = 1, voided: Sequence[str] = ()) -> "closing[LedgerReader]":
