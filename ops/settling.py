@@ -21,7 +21,8 @@ from dataflows.housekeeping import housekeeping
 from dataflows.ledger.folder import LedgerFolder, existing_folder, take_lock
 from dataflows.moments import moment_text, now
 from dataflows.settings import Settings
-from dataflows.settlement.closing import Closer, SettlementProgress, settling_alone
+from dataflows.settlement.alone import settling_alone
+from dataflows.settlement.closing import Closer, SettlementProgress
 from dataflows.settlement.reading import Completeness, look
 from ops.invoices.records import Invoice, find_invoice, invoice_of
 from ops.ledger_views import open_ledger

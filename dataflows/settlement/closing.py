@@ -5,12 +5,8 @@ rule: what was settled is what the ledger says was settled, so a crash anywhere 
 and by no second invoice. Each key group's invoices are one writer's.
 """
 
-import fcntl
-import os
-import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
@@ -19,7 +15,7 @@ import polars as pl
 
 from dataflows.errors import RatemillError
 from dataflows.ledger.compaction import Housekeeping
-from dataflows.ledger.folder import LedgerFolder, take_lock
+from dataflows.ledger.folder import LedgerFolder
 from dataflows.ledger.manifest import show_now
 from dataflows.settlement.reading import Completeness, LedgerReader, WholeLedger, look
 from dataflows.settlement.writing import invoice_writers
@@ -34,7 +30,6 @@ from schemas.invoices import Outcome
 _PERIODS_READ_AT_ONCE = 50_000
 _PERIODS_SETTLED_AT_ONCE = 25_000
 _TIME = pl.Datetime("us", "UTC")
-LOCK = "settlement.lock"
 
 
 @dataclass(slots=True)
@@ -51,38 +46,6 @@ class SettlementProgress:
     waiting: list[tuple[str, str, str]] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
     stray_refunds: list[str] = field(default_factory=list)
-
-
-@contextmanager
-def settling_alone(folder: LedgerFolder) -> Iterator[None]:
-    """Nobody else settles this ledger while the block runs; refuses at once if somebody does."""
-    handle = take_lock(folder, fcntl.LOCK_EX, LOCK)
-    try:
-        yield
-    finally:
-        os.close(handle)
-
-
-class Together:
-    """Workers of one process settle a ledger side by side, and nobody else does meanwhile; between times others may."""
-
-    def __init__(self, folder: LedgerFolder) -> None:
-        self._folder = folder
-        self._lock = threading.Lock()
-        self._holders = 0
-        self._handle = -1
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._holders:
-                self._handle = take_lock(self._folder, fcntl.LOCK_EX, LOCK)
-            self._holders += 1
-
-    def __exit__(self, *failure: object) -> None:
-        with self._lock:
-            self._holders -= 1
-            if not self._holders:
-                os.close(self._handle)
 
 
 class Closer:

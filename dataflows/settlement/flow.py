@@ -30,7 +30,8 @@ from dataflows.housekeeping import housekeeping
 from dataflows.ledger.folder import LedgerFolder, take_lock
 from dataflows.relay import to_standard_error
 from dataflows.settings import Settings
-from dataflows.settlement.closing import Closer, SettlementProgress, Together
+from dataflows.settlement.alone import Together
+from dataflows.settlement.closing import Closer, SettlementProgress
 from dataflows.settlement.reading import look
 from rating.due import Moments, next_due
 from rating.periods import ENDLESS

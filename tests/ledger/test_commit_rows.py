@@ -55,7 +55,7 @@ def rows(table: str, offsets: list[int]) -> pl.DataFrame:
 
 
 def filling(name: str, kind: pl.DataType) -> object:
-    named = {"verdict": "rejected", "notification_id": "0a"}
+    named = {"verdict": "rejected", "notification_id": "0a" * 16}
     return named.get(name, FILLINGS.get(type(kind), 0))
 
 

@@ -194,6 +194,10 @@ def changed_kinds(root: Path) -> None:
         change(root, table, first("line_kind", pl.lit("gift"), pl.col("line_kind") == "usage"))
 
 
+def changed_notification(root: Path) -> None:
+    change(root, "notifications", first("notification_id", pl.lit("mine"), pl.col("kind") == "invoice_issued"))
+
+
 def changed_recipient(root: Path) -> None:
     change(root, "invoices", first("recipient", pl.lit("{}"), pl.col("total") > 0))
 
@@ -214,6 +218,7 @@ TAMPERED = {
     changed_verdict: {Check.VERDICTS: "verdict", Check.CONSERVATION: "rating writer 0, commit"},
     changed_invoice_line: {Check.INVOICE_LINES: "amount"},
     changed_kinds: {Check.LINE_ITEMS: "line_kind", Check.INVOICE_LINES: "line_kind"},
+    changed_notification: {Check.FILES: "settlement writer"},
     changed_recipient: {Check.INVOICES: "recipient"},
     changed_certificate: {Check.CERTIFICATES: "settlement writer", Check.INVOICES: "certificate"},
     changed_digest: {Check.DIGESTS: "commit 0"},

@@ -17,9 +17,11 @@ import pytest
 from dataflows.connectors.catalog_folder import load_catalog
 from dataflows.errors import RatemillError
 from dataflows.ledger import manifest, writer
+from dataflows.ledger.folder import LedgerFolder
 from dataflows.ledger.published import read_table
 from dataflows.ledger.writer import LedgerWriter
 from dataflows.settlement import closing
+from dataflows.settlement.alone import settling_alone
 from ops.ledger_views import open_ledger
 from ops.settling import correct_invoice, settle_ledger
 from schemas.invoices import LineKind
@@ -153,8 +155,8 @@ def test_killed_while_an_invoice_is_made_anew(world, tmp_path, point):
 
 def test_two_settlements_at_a_time(world, tmp_path):
     ledger = copy(world, tmp_path)
-    folder = closing.LedgerFolder(ledger.resolve(), None)
-    with closing.settling_alone(folder), pytest.raises(RatemillError, match="in use by another process"):
+    folder = LedgerFolder(ledger.resolve(), None)
+    with settling_alone(folder), pytest.raises(RatemillError, match="in use by another process"):
         settle(world, ledger)
 
 
