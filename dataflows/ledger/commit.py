@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from dataflows.errors import RatemillError
 from schemas.ledger import COMMITS, COUNTED
 from schemas.verdicts import VERDICT_LABELS
 
