@@ -17,14 +17,22 @@ Row = Mapping[str, Any]
 _ALL_ITEMS = """SELECT * FROM line_items WHERE subscription_id = ? AND product_id = ? AND product_version = ? AND \
 charge_id = ? AND line_kind = ? AND coalesce(tier, 0) = ? AND period_start = ?"""
 _ITEMS = """
+    WITH own AS (
+        SELECT *, line_kind = $kind AND coalesce(tier, 0) = $tier AS is_summed
+        FROM line_items
+        WHERE subscription_id = $subscription_id AND product_id = $product_id AND product_version = $product_version
+            AND charge_id = $charge_id AND period_start = $period_start AND line_kind NOT IN ('trial', 'blocked')
+            AND "offset" < coalesce(($certificate::JSON ->> ('$.offsets."' || partition || '"'))::BIGINT, 0)
+    )
     SELECT
-        count(*) AS lines, count(DISTINCT (partition, "offset")) AS events, coalesce(sum(quantity), 0) AS quantity,
-        coalesce(sum(amount), 0) AS amount, min(unit_price) AS price_least, max(unit_price) AS price_most,
-        coalesce(arg_min(line_id, (partition, "offset", length(line_id), line_id), 10), []) AS first
-    FROM line_items
-    WHERE subscription_id = ? AND product_id = ? AND product_version = ? AND charge_id = ? AND line_kind = ?
-        AND coalesce(tier, 0) = ? AND period_start = ?
-        AND "offset" < coalesce((?::JSON ->> ('$.offsets."' || partition || '"'))::BIGINT, 0)
+        count(*) FILTER (is_summed) AS lines,
+        count(DISTINCT (partition, "offset")) FILTER (is_summed) AS events,
+        coalesce(sum(quantity) FILTER (is_summed), 0) AS quantity,
+        coalesce(sum(amount) FILTER (is_summed), 0) AS amount,
+        min(unit_price) FILTER (is_summed) AS price_least, max(unit_price) FILTER (is_summed) AS price_most,
+        coalesce(arg_min(line_id, (partition, "offset", length(line_id), line_id), 10) FILTER (is_summed), []) AS first,
+        coalesce(sum(usage_after - usage_before), 0) AS usage
+    FROM own
 """
 _BEFORE = """
     SELECT i.number, l.exact_amount, l.amount
@@ -80,11 +88,13 @@ class InvoiceReader:
 
     def _items(self, line: Row, kind: str, certificate: str) -> Items:
         names = ("subscription_id", "product_id", "product_version", "charge_id")
-        values = [*(line[name] for name in names), kind, line["tier"] or 0, line["period_start"]]
-        [found] = self._rows(_ITEMS, [*values, certificate])
-        return Items(**found, query=_query(values))
+        tier, start = line["tier"] or 0, line["period_start"]
+        named = {name: line[name] for name in names}
+        asked = named | {"kind": kind, "tier": tier, "period_start": start, "certificate": certificate}
+        [found] = self._rows(_ITEMS, asked)
+        return Items(**found, query=_query([*named.values(), kind, tier, start]))
 
-    def _rows(self, query: str, values: Sequence[Any]) -> list[Row]:
+    def _rows(self, query: str, values: Sequence[Any] | Mapping[str, Any]) -> list[Row]:
         return list(ask(self._connection, query, values).records)
 
 

@@ -3,7 +3,7 @@
 DuckDB's own conversion of times needs a further package; Arrow's does not, and keeps decimals and microseconds.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -25,9 +25,12 @@ class Answer:
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
 
-def ask(connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any] = ()) -> Answer:
-    """The answer to a query; without rows for a statement that gives none."""
-    relation = connection.sql(query, params=list(parameters)) if parameters else connection.sql(query)
+def ask(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+) -> Answer:
+    """The answer to a query; without rows for a statement that gives none. Parameters stand by place or by name."""
+    given = parameters if isinstance(parameters, Mapping) else list(parameters)
+    relation = connection.sql(query, params=given) if parameters else connection.sql(query)
     table = relation.to_arrow_table()
     return Answer(tuple(table.column_names), _rows(table))
 

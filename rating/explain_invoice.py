@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from rating.expand import ExpandedProduct
+from rating.expand import ExpandedCharge, ExpandedProduct
 from rating.explain import meter_text, moment_text
 from rating.explain_fees import (
     Derived,
@@ -21,8 +21,10 @@ from rating.explain_fees import (
     spend_bound,
 )
 from rating.explain_price import decimal_text, tier_text
+from rating.terms import flat_at_zero
 from schemas.catalog import Catalog
 from schemas.currencies import MINOR_UNITS
+from schemas.decimals import LEDGER_PRECISION, QUANTITY_SCALE, scaled
 from schemas.invoices import OF_LINE_ITEMS, LineKind
 
 Row = Mapping[str, Any]
@@ -43,7 +45,8 @@ _MEANING = {
 class Items:
     """The line items that a line of an invoice sums: how many, of how many events, their sums and prices.
 
-    `first` are the ids of the first ones, `query` is the SQL that finds all of them.
+    `first` are the ids of the first ones, `query` is the SQL that finds all of them; `usage` is all that the charge has
+    met in the period.
     """
 
     lines: int
@@ -54,6 +57,7 @@ class Items:
     price_most: Decimal | None
     first: Sequence[str]
     query: str
+    usage: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,19 +136,33 @@ def _metered(line: Row, kind: str, items: Items | None, product: ExpandedProduct
     if charge is not None:
         tier = tier_text(line["tier"] or 0, charge)
         sentences.append(f"Charge {charge.id} {meter_text(charge.meter)}. This is {_MEANING[kind]}: {tier}.")
+    flat = _flat_at_zero(kind, line, charge, items)
     if items is None or not items.lines:
         sentences.append(
             "No line item makes it: the price says that its first tier's flat amount is due without usage too."
         )
-        before = line["unit_price"] if line["unit_price"] is not None else line["exact_amount"]
-        return Derived(amount_units(before), tuple(sentences))
+        return Derived(flat or amount_units(line["unit_price"] or line["exact_amount"]), tuple(sentences))
     lines = "one line item" if items.lines == 1 else f"{items.lines} line items"
     events = "one event" if items.events == 1 else f"{items.events} events"
     quantity, amount = decimal_text(items.quantity), _money(items.amount, line)
     least, most = (decimal_text(price or Decimal(0)) for price in (items.price_least, items.price_most))
     at = f"each at unit price {least}" if least == most else f"at unit prices from {least} to {most}"
     sentences.append(f"It sums {lines} of {events}: a quantity of {quantity}, {at}, exactly {amount}.")
-    return Derived(amount_units(items.amount), tuple(sentences))
+    if flat:
+        sentences.append(
+            "In the end the period has no usage beyond what is included, and the price says that the flat amount of its"
+            f" first tier, {amount_text(flat)} {line['currency']}, is due all the same."
+        )
+    return Derived(amount_units(items.amount) + flat, tuple(sentences))
+
+
+def _flat_at_zero(kind: str, line: Row, charge: ExpandedCharge | None, items: Items | None) -> int:
+    """The flat amount (10^-18) that is due because a period has no usage but what is included; 0 if none is."""
+    if charge is None or kind != LineKind.TIER_FLAT.label or line["tier"] != 1:
+        return 0
+    included, flat = flat_at_zero(charge.price)
+    used = scaled(items.usage, QUANTITY_SCALE, LEDGER_PRECISION) if items is not None else 0
+    return flat if used is not None and used <= included else 0
 
 
 def _spend(line: Row, kind: str, bound: Derived, bounded: Sequence[Row]) -> Derived:

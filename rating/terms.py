@@ -113,10 +113,16 @@ def _spends(products: Iterable[Product], charges: list[tuple[int, int, ExpandedC
 
 
 def _flats(product: int, row: int, price: Price) -> Iterable[FlatAtZero]:
+    included, flat = flat_at_zero(price)
+    if flat:
+        yield FlatAtZero(product, row, included, flat)
+
+
+def flat_at_zero(price: Price) -> tuple[int, int]:
+    """What is included (micros), and what is due when usage does not go beyond it (10^-18; 0 if nothing is)."""
     included = 0
     if isinstance(price, IncludedPrice):
         included, price = scaled_quantity(price.included), price.then
     if isinstance(price, GraduatedPrice | VolumePrice | StairstepPrice) and price.flat_at_zero:
-        flat = scaled_amount(price.tiers[0].flat_amount)
-        if flat:
-            yield FlatAtZero(product, row, included, flat)
+        return included, scaled_amount(price.tiers[0].flat_amount)
+    return included, 0

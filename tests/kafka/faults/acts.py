@@ -47,14 +47,28 @@ def _said(flow: subprocess.Popen | None) -> str:
     """What the flow said up to now; it is ended for that."""
     if flow is None:
         return "-"
-    flow.kill()
+    # One that is stopped would keep the pipe open, and we would wait for ever.
+    kill(group_of(flow))
     return flow.communicate()[1]
 
 
 def wait_for_children(flow: subprocess.Popen, number: int) -> list[int]:
-    """The flow's processes, as soon as there are so many."""
+    """The flow's processes, as soon as there are so many, each of which runs its own program.
+
+    Until then it is a copy of the flow, which waits for it: to stop it would stop both.
+    """
     wait_until(lambda: len(children_of(flow)) == number, flow)
-    return children_of(flow)
+    children = children_of(flow)
+    own = _command_of(flow.pid)
+    wait_until(lambda: own not in map(_command_of, children), flow)
+    return children
+
+
+def _command_of(process: int) -> bytes:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def wait_for_news(ledger: Path, flow: subprocess.Popen, before: int | None = None) -> int:
