@@ -9,28 +9,15 @@ from dataflows.ledger.published import read_table
 from tests.cases.notation import Record
 from tests.ops.ratemill import Ran, inside
 from tests.settlement.settling import Ledger
+from tests.settlement.world import one_subscription
 
-_FEE = {"amount": "31", "bill": "in_advance"}
-_DOCUMENT = {
-    "subscribers": [{"email": "joe@acme.example"}],
-    "sources": [{"id": "api"}],
-    "products": [
-        {
-            "id": "p",
-            "version": "1.0.0",
-            "currency": "USD",
-            "settlement_period": "month",
-            "immediate_cancellation": True,
-            "payment_model": "subscription_overage",
-            "recurring_fee": _FEE,
-            "included": "2",
-            "overage_rate": "0.5",
-        }
-    ],
-    "subscriptions": [
-        {"id": "acme", "product": "p@1.0.0", "subscriber": "joe@acme.example", "start": "2026-01-01T00:00:00Z"}
-    ],
-}
+_DOCUMENT = one_subscription(
+    immediate_cancellation=True,
+    payment_model="subscription_overage",
+    recurring_fee={"amount": "31", "bill": "in_advance"},
+    included="2",
+    overage_rate="0.5",
+)
 
 
 def event(name: str, day: int) -> Record:

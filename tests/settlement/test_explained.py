@@ -6,37 +6,21 @@ from datetime import UTC, datetime
 from tests.cases.notation import Record
 from tests.ops.ratemill import inside
 from tests.settlement.settling import Ledger
+from tests.settlement.world import one_subscription
 
-_DOCUMENT = {
-    "subscribers": [{"email": "joe@acme.example"}],
-    "sources": [{"id": "api"}],
-    "products": [
-        {
-            "id": "p",
-            "version": "1.0.0",
-            "currency": "USD",
-            "settlement_period": "month",
-            "charges": [
-                {
-                    "id": "seats",
-                    "meter": {"aggregation": "latest", "element": "n"},
-                    "price": {
-                        "model": "graduated",
-                        "flat_at_zero": True,
-                        "tiers": [{"up_to": "10", "unit_price": "1", "flat_amount": "3"}, {"unit_price": "2"}],
-                    },
-                }
-            ],
-        }
-    ],
-    "subscriptions": [
-        {"id": "acme", "product": "p@1.0.0", "subscriber": "joe@acme.example", "start": "2026-01-01T00:00:00Z"}
-    ],
+_SEATS = {
+    "id": "seats",
+    "meter": {"aggregation": "latest", "element": "n"},
+    "price": {
+        "model": "graduated",
+        "flat_at_zero": True,
+        "tiers": [{"up_to": "10", "unit_price": "1", "flat_amount": "3"}, {"unit_price": "2"}],
+    },
 }
 
 
 def test_a_flat_amount_at_zero_beside_lines_that_cancel_each_other_out(tmp_path):
-    ledger = Ledger(tmp_path, _DOCUMENT)
+    ledger = Ledger(tmp_path, one_subscription(charges=[_SEATS]))
     for day, seats in ((3, 5), (9, 0)):
         time = f"2026-01-{day:02}T00:00:00Z"
         event = {"id": f"e{day}", "source": "api", "subscription": "acme", "time": time, "data": {"n": seats}}

@@ -37,6 +37,19 @@ _PRODUCTS = (
 )
 
 
+def one_subscription(**product: Any) -> dict[str, list[dict[str, Any]]]:
+    """A catalog of the subscription acme to a product p by the month, which has these keys beside."""
+    common = {"id": "p", "version": "1.0.0", "currency": "USD", "settlement_period": "month"}
+    return {
+        "subscribers": [{"email": "joe@acme.example"}],
+        "sources": [{"id": "api"}],
+        "products": [common | product],
+        "subscriptions": [
+            {"id": "acme", "product": "p@1.0.0", "subscriber": "joe@acme.example", "start": START.isoformat()}
+        ],
+    }
+
+
 def document(subscriptions: int = 24) -> dict[str, list[dict[str, Any]]]:
     """A catalog whose subscriptions take the products in turn, some of them cancelled."""
     common = {"version": "1.0.0", "currency": "USD", "settlement_period": "month", "immediate_cancellation": True}
