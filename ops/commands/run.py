@@ -1,6 +1,5 @@
 """`ratemill run`: a flow on Kafka, until it is told to stop."""
 
-import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -24,6 +23,7 @@ from ops.delivering import deliver
 from ops.ledger_views import write_views
 from ops.output import remark, say
 from ops.reinjector import Reinjector
+from ops.signals import stop_on_signals
 from ops.simulating import simulate, simulate_into
 
 EXAMPLES = """
@@ -203,18 +203,3 @@ def _rate(settings: Settings, folder: LedgerFolder, accept_loss: bool, stopping:
             supervisor.run()
     finally:
         reinjector.close()
-
-
-def stop_on_signals() -> Event:
-    """An event that Ctrl-C and SIGTERM set; the second of them interrupts at once."""
-    stopping = Event()
-
-    def stop(number: int, frame: object) -> None:
-        del number, frame
-        if stopping.is_set():
-            raise KeyboardInterrupt
-        stopping.set()
-
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
-    return stopping

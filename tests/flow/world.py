@@ -56,7 +56,6 @@ _PRODUCT = """\
 _CAP = """\
       - {name: tokens, meter: {aggregation: sum, element: tokens}, limit: "1500.5", window: day, on_exceed: block}
 """
-_CAPPED = _PRODUCT.replace("id: plan", "id: capped") + _CAP
 
 
 @dataclass(frozen=True)
@@ -71,18 +70,33 @@ class World:
 
 
 def make_world(
-    folder: Path, events_per_file: int, files: int = FILES, seed: int = 5, month: str = _MONTH, *, caps: bool = True
+    folder: Path,
+    events_per_file: int,
+    files: int = FILES,
+    seed: int = 5,
+    month: str = _MONTH,
+    *,
+    caps: bool = True,
+    daily: bool = True,
 ) -> World:
-    """`month` is when all subscriptions begin and the events take place; `caps`: a quota blocks some of them."""
+    """`month` is when all subscriptions begin and the events take place; `caps`: a quota blocks some of them.
+
+    That quota begins anew every day or, not `daily`, never: then no ledger depends on whether a day ended meanwhile.
+    """
     catalog = folder / "catalog"
     catalog.mkdir(parents=True)
-    (catalog / "plan.yaml").write_text(_BEFORE + _PRODUCT + _CAPPED + _subscriptions(files, month, caps))
+    (catalog / "plan.yaml").write_text(_BEFORE + _products(daily) + _subscriptions(files, month, caps))
     paths = []
     for number in range(files):
         path = folder / f"events-{number}.ndjson"
         path.write_bytes(b"".join(events(number, events_per_file, seed, month=month)))
         paths.append(path)
     return World(catalog, tuple(paths))
+
+
+def _products(daily: bool) -> str:
+    cap = _CAP if daily else _CAP.replace("window: day, ", "")
+    return _PRODUCT + _PRODUCT.replace("id: plan", "id: capped") + cap
 
 
 def _subscriptions(files: int, month: str, caps: bool) -> str:

@@ -6,9 +6,7 @@ POINT is a name from POINTS or "-"; at the call of that number the process sends
 
 import itertools
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +19,7 @@ from dataflows.connectors.relay_producer import RelayProducer
 from dataflows.errors import RatemillError
 from dataflows.ledger.folder import open_folder
 from dataflows.settings import Settings
+from ops.signals import stop_on_signals
 
 
 class WatchedProducer(Producer):
@@ -77,9 +76,7 @@ def main() -> int:
     if point != "-":
         signal_at(point, int(call), int(number))
     settings = Settings.model_validate_json(settings_json)
-    stop = threading.Event()
-    for wish in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(wish, lambda *_: stop.set())
+    stop = stop_on_signals()
     try:
         folder = open_folder(Path(ledger), settings.key_groups, settings.writers)
         dataflows.relay.run_relay(settings, folder, stop, mode == "ONCE")

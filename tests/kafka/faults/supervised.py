@@ -12,8 +12,8 @@ from dataflows import preparation
 from dataflows.errors import RatemillError
 from dataflows.settings import Settings
 from dataflows.supervisor import supervised
-from ops.commands.run import stop_on_signals
 from ops.output import remark
+from ops.signals import stop_on_signals
 from tests.flow.child import die_at
 
 

@@ -1,7 +1,8 @@
 """Traffic for fault tests: what gateways send, with the times that they say, and a producer that sends it at a pace.
 
 Each partition has subscriptions of its own, and every record says its own time, so the ledger of a topic depends on
-nothing but the traffic: not on when it was sent, nor on which partition was read first.
+nothing but the traffic: not on when it was sent, nor on which partition was read first, nor on whether a day has
+ended since.
 """
 
 import random
@@ -51,7 +52,7 @@ class Traffic:
 
 def make_traffic(folder: Path, partitions: int, records_each: int, seed: int) -> Traffic:
     """Records of every verdict, the partitions in turn."""
-    world = make_world(folder, 0, partitions, seed, MONTH)
+    world = make_world(folder, 0, partitions, seed, MONTH, daily=False)
     began = lately()
     lanes = [_lane(number, records_each, seed, began) for number in range(partitions)]
     return Traffic(world.catalog, tuple(record for row in zip(*lanes, strict=True) for record in row), partitions)
