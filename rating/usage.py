@@ -23,7 +23,7 @@ Foldings = npt.NDArray[np.uint8]
 _FEWEST = 1024
 _FREE = -1
 NEVER = np.iinfo(np.int64).min
-_ODD = 0x1E37_79B9_7F4A_7C15
+_ODD, _BITS = 0x1E37_79B9_7F4A_7C15, 64
 
 
 class Folding(IntEnum):
@@ -111,11 +111,24 @@ def _table(keys: Keys, room: int) -> npt.NDArray[np.int32]:
 
 @compiled
 def _find_or_add(keys: Keys, held_keys: Keys, places: npt.NDArray[np.int32], held: int, rows: Index) -> int:
-    """Fills in the row of each key, adding those not held yet; gives how many are held then."""
+    """Fills in the row of each key, adding those not held yet; gives how many are held then.
+
+    First all first places are read, and then the keys there, without a branch, so that the waits for memory overlap.
+    """
     last = len(places) - 1
+    shift = _BITS
+    while 1 << (_BITS - shift) <= last:
+        shift -= 1
+    for number in range(len(keys)):
+        rows[number] = places[_first_place(keys[number], shift, last)]
+    found = np.empty(len(keys), np.int64)
+    for number in range(len(keys)):
+        found[number] = held_keys[max(rows[number], 0)]
     for number in range(len(keys)):
         key = keys[number]
-        place = ((key * _ODD) >> 20) & last
+        if rows[number] != _FREE and found[number] == key:
+            continue
+        place = _first_place(key, shift, last)
         while places[place] != _FREE and held_keys[places[place]] != key:
             place = (place + 1) & last
         if places[place] == _FREE:
@@ -124,6 +137,12 @@ def _find_or_add(keys: Keys, held_keys: Keys, places: npt.NDArray[np.int32], hel
             held += 1
         rows[number] = places[place]
     return held
+
+
+@compiled
+def _first_place(key: int, shift: int, last: int) -> int:
+    """The upper bits of the product: keys of one period differ in their upper bits only, which move none below them."""
+    return ((key * _ODD) >> shift) & last
 
 
 @dataclass(frozen=True, slots=True)
