@@ -81,10 +81,14 @@ class Products:
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Who is told: the provider's addresses per product version, those of subscriptions by row, where there are any."""
+    """Who is told: the provider's addresses per product version, and for a subscription its own behind them.
+
+    `told` has lists of texts, in which nobody is named twice; `of_subscriptions` (int32) is the row there of each.
+    """
 
     of_products: tuple[tuple[str, ...], ...]
-    of_subscriptions: Mapping[int, tuple[str, ...]]
+    told: pl.Series
+    of_subscriptions: npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +135,7 @@ def compile_catalog(catalog: Catalog) -> CompiledCatalog:
         products=_products(catalog, charges),
         charges=charges,
         thresholds=compile_thresholds(catalog.products, catalog.subscriptions, subscriptions.product, charges),
-        addresses=Addresses(
-            tuple(product.provider_notification_addresses for product in catalog.products),
-            {
-                row: entry.notification_addresses
-                for row, entry in enumerate(catalog.subscriptions)
-                if entry.notification_addresses
-            },
-        ),
+        addresses=_addresses(catalog, subscriptions.product),
         subscription_rows=rows,
         credential_rows={credential.id: rows[credential.subscription] for credential in catalog.credentials},
         owners=_grouped(
@@ -150,6 +147,22 @@ def compile_catalog(catalog: Catalog) -> CompiledCatalog:
             [subscription.organization for subscription in catalog.subscriptions],
         ),
     )
+
+
+def _addresses(catalog: Catalog, product: Index) -> Addresses:
+    of_products = tuple(entry.provider_notification_addresses for entry in catalog.products)
+    told, row = list(of_products), product.astype(np.int32)
+    met: dict[tuple[int, tuple[str, ...]], int] = {}
+    for number, entry in enumerate(catalog.subscriptions):
+        own = entry.notification_addresses
+        if not own:
+            continue
+        place = met.setdefault((int(product[number]), own), len(told))
+        if place == len(told):
+            told.append((*of_products[product[number]], *own))
+        row[number] = place
+    lists = [list(dict.fromkeys(addresses)) for addresses in told]
+    return Addresses(of_products, pl.Series(lists, dtype=pl.List(pl.String)), row)
 
 
 def _grouped(names: Sequence[str], of_rows: Sequence[str | None]) -> dict[str, tuple[int, ...]]:

@@ -41,6 +41,18 @@ def rows_of(known: Sequence[Index], asked: Sequence[Index]) -> Index:
     return rows
 
 
+def distinct(rows: Index, height: int) -> tuple[list[int], Index]:
+    """The distinct ones among rows of a table of this height, ascending, and the place of each row among them.
+
+    >>> distinct(np.array([7, 2, 7]), 9)[0]
+    [2, 7]
+    """
+    is_met = np.zeros(height, np.bool_)
+    is_met[rows] = True
+    place: Index = (np.cumsum(is_met) - 1)[rows]
+    return np.flatnonzero(is_met).tolist(), place
+
+
 def _dense(column: Index) -> tuple[Index, int]:
     values, rank = np.unique(column, return_inverse=True)
     return rank, len(values)

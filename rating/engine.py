@@ -196,9 +196,7 @@ def _told(pairs: Pairs, folded: Folded, crossed: Crossed | None, catalog: Compil
     notified = np.flatnonzero(catalog.thresholds.notified[crossed.threshold])
     if not len(notified):
         return None
-    pair, threshold = crossed.pair[notified], crossed.threshold[notified]
-    owner = catalog.thresholds.owner[threshold]
-    return Crossings(replace(pairs.take(pair), charge=owner), folded.take(pair), threshold)
+    return Crossings.of(pairs, folded, crossed.pair[notified], crossed.threshold[notified])
 
 
 def _standings(

@@ -89,8 +89,12 @@ def _decide(
     """Fills in what passes of each pair, the quota that blocks its event (none: -1), and the row of that one's pair.
 
     Tells whether any is cut or blocked. Goes through the events; `usage` goes on with them and is set back at the end.
+    First it is read once, without a branch, so that the waits for memory overlap.
     """
     cuts, first_watching, watching, blocks, limit, measure = quotas
+    met = np.empty(len(event), np.uint64)
+    for pair in range(len(event)):
+        met[pair] = usage[rows[pair], 0]
     start, decided = 0, False
     while start < len(event):
         behind = start + 1
@@ -98,25 +102,25 @@ def _decide(
             behind += 1
         blocker, blocked_at = -1, 0
         for pair in range(start, behind):
-            if apart[pair] or not cuts[charge[pair]]:
+            own, row = charge[pair], rows[pair]
+            if apart[pair] or not cuts[own]:
                 continue
-            used = usage[rows[pair]]
-            for place in range(first_watching[charge[pair]], first_watching[charge[pair] + 1]):
+            for place in range(first_watching[own], first_watching[own + 1]):
                 quota = watching[place]
-                if blocks[quota] and _exceeds(used, quantity[pair], limit[quota]):
+                if blocks[quota] and _exceeds(usage, row, quantity, pair, limit, quota):
                     decided = True
-                    if _is_less(used, limit[quota]):
-                        _cut(start, behind, pair, used, limit[quota], measure, charge, passed)
+                    if _is_less(usage[row, 0], usage[row, 1], limit[quota, 0], limit[quota, 1]):
+                        _cut(start, behind, pair, usage[row], limit[quota], measure, charge, passed)
                     elif blocker < 0 or quota < blocker:
                         blocker, blocked_at = quota, pair
         for pair in range(start, behind):
             by[pair], at[pair] = blocker, blocked_at
             if blocker < 0 and cuts[charge[pair]]:
-                _add(usage[rows[pair]], passed[pair])
+                _add(usage, rows[pair], passed, pair)
         start = behind
     for pair in range(len(event)):
         if by[pair] < 0 and cuts[charge[pair]]:
-            _subtract(usage[rows[pair]], passed[pair])
+            _subtract(usage, rows[pair], passed, pair)
     return decided
 
 
@@ -134,34 +138,37 @@ def _cut(
                 passed[other, 0], passed[other, 1] = low, high
 
 
+# What follows takes columns and rows of them: in a compiled loop a row of its own would cost more than the sum.
+
+
 @compiled
-def _exceeds(used: Wide, quantity: Wide, limit: Wide) -> bool:
+def _exceeds(usage: Wide, row: int, quantity: Wide, pair: int, limit: Wide, quota: int) -> bool:
     """Whether a quantity above zero leads above the limit."""
-    if np.int64(quantity[1]) < 0 or (quantity[0] == _ZERO and quantity[1] == _ZERO):
+    low, high = quantity[pair, 0], quantity[pair, 1]
+    if np.int64(high) < 0 or (low == _ZERO and high == _ZERO):
         return False
-    low = used[0] + quantity[0]
-    high, most = np.int64(used[1] + quantity[1] + np.uint64(low < used[0])), np.int64(limit[1])
-    return bool(most < high or (most == high and limit[0] < low))
+    total = usage[row, 0] + low
+    above = usage[row, 1] + high + np.uint64(total < low)
+    return _is_less(limit[quota, 0], limit[quota, 1], total, above)
 
 
 @compiled
-def _is_less(left: Wide, right: Wide) -> bool:
-    high, other = np.int64(left[1]), np.int64(right[1])
-    return bool(high < other or (high == other and left[0] < right[0]))
+def _is_less(low: np.uint64, high: np.uint64, other_low: np.uint64, other_high: np.uint64) -> bool:
+    return bool(np.int64(high) < np.int64(other_high) or (high == other_high and low < other_low))
 
 
 @compiled
-def _add(total: Wide, quantity: Wide) -> None:
-    low = total[0] + quantity[0]
-    total[1] += quantity[1] + np.uint64(low < total[0])
-    total[0] = low
+def _add(usage: Wide, row: int, quantity: Wide, pair: int) -> None:
+    low = usage[row, 0] + quantity[pair, 0]
+    usage[row, 1] += quantity[pair, 1] + np.uint64(low < usage[row, 0])
+    usage[row, 0] = low
 
 
 @compiled
-def _subtract(total: Wide, quantity: Wide) -> None:
-    borrowed = np.uint64(total[0] < quantity[0])
-    total[0] -= quantity[0]
-    total[1] -= quantity[1] + borrowed
+def _subtract(usage: Wide, row: int, quantity: Wide, pair: int) -> None:
+    borrowed = np.uint64(usage[row, 0] < quantity[pair, 0])
+    usage[row, 0] -= quantity[pair, 0]
+    usage[row, 1] -= quantity[pair, 1] + borrowed
 
 
 def _places(pairs: Pairs, whole: Mask, cut: Mask, catalog: CompiledCatalog) -> Index:

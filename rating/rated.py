@@ -1,13 +1,16 @@
 """A share after rating: verdicts, running usage and crossed thresholds, before anything is priced or named."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from rating.fold import Folded
 from rating.pairs import Batch, Pairs
+from rating.periods import Times
 from rating.prices import Index, Mask
+from rating.wide import Wide
 from schemas.verdicts import Reason, Verdict
 
 Words = tuple[str | None, str | None]
@@ -18,23 +21,47 @@ _OVERFLOW_DETAIL = "its usage would pass what 38 digits can price"
 
 @dataclass(frozen=True, slots=True)
 class Crossings:
-    """Thresholds that were crossed, one row each, in the order of the events: pairs, their usage, and the threshold.
+    """Thresholds that were crossed, one row each, in the order of the events.
 
-    `threshold` are rows of the catalog's `thresholds.entries`; the charge of a pair is the threshold's owner, a quota
-    too.
+    `event`, `key`, `period_start` and `period_end` are those of the pair that crossed it, `before` and `after` its
+    usage (wide micros); `threshold` are rows of the catalog's `thresholds.entries`.
     """
 
-    pairs: Pairs
-    folded: Folded
+    event: Index
+    key: Index
+    period_start: Times
+    period_end: Times
+    before: Wide
+    after: Wide
     threshold: Index
+
+    @classmethod
+    def of(cls, pairs: Pairs, folded: Folded, rows: Index, threshold: Index) -> Self:
+        """Of these rows of the pairs."""
+        own = pairs.event[rows], pairs.key[rows], pairs.period_start[rows], pairs.period_end[rows]
+        return cls(*own, np.take(folded.before, rows, axis=0), np.take(folded.after, rows, axis=0), threshold)
 
 
 @dataclass(frozen=True, slots=True)
 class Standings:
-    """Pairs whose quota's verdict is told anew, and their usage, in the order of the events; a charge is a quota."""
+    """Quotas whose verdict is told anew, one row each, in the order of the events.
 
-    pairs: Pairs
-    folded: Folded
+    `event`, `key`, `period_start` and `period_end` are those of the pair that it is told of, `usage` (wide micros) the
+    usage after it.
+    """
+
+    event: Index
+    quota: Index
+    key: Index
+    period_start: Times
+    period_end: Times
+    usage: Wide
+
+    @classmethod
+    def of(cls, pairs: Pairs, folded: Folded, rows: Index, quota: Index) -> Self:
+        """Of these rows of the pairs."""
+        own = pairs.key[rows], pairs.period_start[rows], pairs.period_end[rows]
+        return cls(pairs.event[rows], quota, *own, np.take(folded.after, rows, axis=0))
 
 
 @dataclass(frozen=True, slots=True)

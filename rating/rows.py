@@ -156,8 +156,8 @@ def _told(
     told = [(number, part, place) for number, part, place in parts if part is not None]
     if not told:
         return pl.DataFrame(schema=_ROWS[table]), np.zeros(0, np.int64)
-    event = np.concatenate([place[part.pairs.event] for _, part, place in told])
-    numbers = np.repeat([number for number, _, _ in told], [len(part.pairs.event) for _, part, _ in told])
+    event = np.concatenate([place[part.event] for _, part, place in told])
+    numbers = np.repeat([number for number, _, _ in told], [len(part.event) for _, part, _ in told])
     return rows_of([part for _, part, _ in told], event, events, catalog), numbers
 
 

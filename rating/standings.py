@@ -4,7 +4,6 @@ A verdict is told anew whenever a threshold or a mark of the quota is crossed, a
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -12,6 +11,7 @@ import polars as pl
 from rating import wide
 from rating.catalog import CompiledCatalog
 from rating.charges import Charges
+from rating.codes import distinct
 from rating.fold import Folded
 from rating.pairs import Pairs, subscriptions_of
 from rating.periods import Times, ends_of
@@ -41,8 +41,7 @@ def standings_of(
     if len(falling):
         pair, quota = _joined((pair, quota), _changed(falling, pairs, folded, catalog.charges), pairs.event)
     current = np.flatnonzero(pairs.period_end[pair] > record_time[pairs.event[pair]])
-    pair = pair[current]
-    return Standings(replace(pairs.take(pair), charge=quota[current]), folded.take(pair)) if len(pair) else None
+    return Standings.of(pairs, folded, pair[current], quota[current]) if len(current) else None
 
 
 def _passed(crossed: Crossed | None, catalog: CompiledCatalog) -> tuple[Index, Index]:
@@ -86,40 +85,39 @@ def verdict_rows(
     standings: Sequence[Standings], event: Index, events: pl.DataFrame, catalog: CompiledCatalog
 ) -> pl.DataFrame:
     """Rows of `quota_verdicts` in the order of the standings; `event` is the row in `events` of each."""
-    charge, key, start, end = (
+    quota, key, start, end, usage = (
         np.concatenate(columns)
         for columns in zip(
-            *(
-                (part.pairs.charge, part.pairs.key, part.pairs.period_start, part.pairs.period_end)
-                for part in standings
-            ),
-            strict=True,
+            *((part.quota, part.key, part.period_start, part.period_end, part.usage) for part in standings), strict=True
         )
     )
-    usage = np.concatenate([part.folded.after for part in standings])
-    limit = catalog.charges.limit[charge]
+    limit = catalog.charges.limit[quota]
     is_used_up, left = ~wide.less(usage, limit), wide.subtract(limit, usage)
     left[is_used_up] = 0
-    blocked = catalog.charges.blocks[charge] & is_used_up
-    quantities = {"limit": limit, "usage": usage, "remaining": left}
-    own = events.select(*_OF_EVENT, "event_time", "record_time")[pl.Series(event.astype(np.uint32))]
-    rows = own.rename({"event_time": "occurred_at", "record_time": "told_at"}).with_columns(
-        *_named(charge, catalog),
-        wide.picked(catalog.subscriptions.ids, subscriptions_of(catalog, key)).alias("subscription_id"),
-        wide.picked(_VERDICTS, blocked).alias("verdict"),
-        *(wide.to_series(values, QUANTITY_SCALE).alias(name) for name, values in quantities.items()),
-        pl.Series("window_start", start).cast(_TIME),
-        ends_of(end).alias("window_end"),
-        cause=pl.lit("usage"),
-        catalog_digest=pl.lit(catalog.digest),
-    )
-    return rows.select(_ROWS.names()).cast(_ROWS)
+    blocked = catalog.charges.blocks[quota] & is_used_up
+    row, height = pl.Series(event.astype(np.uint32)), len(event)
+    columns = {
+        **{name: events[name][row] for name in _OF_EVENT},
+        **_named(quota, catalog),
+        "occurred_at": events["event_time"][row],
+        "told_at": events["record_time"][row],
+        "subscription_id": wide.picked(catalog.subscriptions.ids, subscriptions_of(catalog, key)),
+        "verdict": wide.picked(_VERDICTS, blocked),
+        "limit": wide.to_series(limit, QUANTITY_SCALE),
+        "usage": wide.to_series(usage, QUANTITY_SCALE),
+        "remaining": wide.to_series(left, QUANTITY_SCALE),
+        "window_start": pl.Series(start).cast(_TIME),
+        "window_end": ends_of(end),
+        "cause": pl.Series(["usage"]).new_from_index(0, height),
+        "catalog_digest": pl.Series([catalog.digest]).new_from_index(0, height),
+    }
+    return pl.DataFrame([columns[name].alias(name) for name in _ROWS])
 
 
-def _named(quota: Index, catalog: CompiledCatalog) -> list[pl.Series]:
+def _named(quota: Index, catalog: CompiledCatalog) -> dict[str, pl.Series]:
     """What quotas are called, written once for each of them."""
     products, charges = catalog.products, catalog.charges
-    met, row = _distinct(quota, len(charges.ids))
+    met, row = distinct(quota, len(charges.ids))
     product = charges.product[met].tolist()
     texts = {
         "quota": [charges.ids[one] for one in met],
@@ -127,12 +125,4 @@ def _named(quota: Index, catalog: CompiledCatalog) -> list[pl.Series]:
         "product_id": [products.ids[one] for one in product],
         "product_version": [products.versions[one] for one in product],
     }
-    return [wide.picked(pl.Series(name, values, pl.String), row) for name, values in texts.items()]
-
-
-def _distinct(rows: Index, height: int) -> tuple[list[int], Index]:
-    """The distinct ones among rows of a table of this height, and the place of each row among them."""
-    is_met = np.zeros(height, np.bool_)
-    is_met[rows] = True
-    place: Index = (np.cumsum(is_met) - 1)[rows]
-    return np.flatnonzero(is_met).tolist(), place
+    return {name: wide.picked(pl.Series(values, dtype=pl.String), row) for name, values in texts.items()}
