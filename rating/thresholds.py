@@ -1,8 +1,9 @@
 """Thresholds: at which usage people are told, and which of them a change of usage crosses (semantics 5).
 
 Owns where thresholds lie: shares of a quota's limit and of the upper bound of each tier; and, between them, the marks
-at each twentieth of a quota, at which nobody is notified but the quota's verdict is told anew. The rule: a threshold is
-crossed when `before < threshold <= after`, once per window; of a usage that may fall, `before` is the greatest so far.
+at tenths of a quota, near its limit at twentieths, at which nobody is notified but the quota's verdict is told anew.
+The rule: a threshold is crossed when `before < threshold <= after`, once per window; of a usage that may fall, `before`
+is the greatest so far.
 
 A subscription that overrides its product's share has thresholds of its own, which stand behind those of all charges.
 """
@@ -24,7 +25,7 @@ from schemas.catalog import Product, Quota, Subscription
 from schemas.decimals import scaled_quantity
 
 _ALL = 10**6
-_MARKS = range(_ALL // 20, _ALL, _ALL // 20)
+_MARKS = tuple(share * _ALL // 100 for share in (*range(10, 80, 10), *range(80, 100, 5)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +136,8 @@ def crossings(
 
     Of pairs that `may_fall`, `rows` are their rows of `peak`, the greatest usage so far, which goes on.
     """
-    lowest, counts = np.zeros((2, len(places)), np.int64)
-    _cross(places, thresholds.first, thresholds.usage, *ends, rows, peak, may_fall, lowest, counts)
-    total = int(counts.sum())
-    if not total:
-        return None
-    pair = np.repeat(np.arange(len(places)), counts)
-    step = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
-    return Crossed(pair, lowest[pair] + step)
+    pair, threshold = _cross(places, thresholds.first, thresholds.usage, *ends, rows, peak, may_fall)
+    return Crossed(pair, threshold) if len(pair) else None
 
 
 @compiled
@@ -155,10 +150,9 @@ def _cross(
     rows: Index,
     peak: Wide,
     may_fall: Mask,
-    lowest: Index,
-    counts: Index,
-) -> None:
-    """Fills in, per pair, the lowest threshold that it crosses and how many it does; raises the peaks."""
+) -> tuple[Index, Index]:
+    """The pairs that cross thresholds, and which; raises the peaks."""
+    lowest, counts = np.empty(len(place), np.int64), np.zeros(len(place), np.int64)
     for pair in range(len(place)):
         entry, behind = first[place[pair]], first[place[pair] + 1]
         if entry == behind:
@@ -178,6 +172,13 @@ def _cross(
         while entry < behind and not _less(after[pair, 0], after[pair, 1], thresholds[entry, 0], thresholds[entry, 1]):
             entry += 1
         counts[pair] = entry - lowest[pair]
+    crossing, crossed = np.empty((2, counts.sum()), np.int64)
+    number = 0
+    for pair in range(len(place)):
+        for entry in range(lowest[pair], lowest[pair] + counts[pair]):
+            crossing[number], crossed[number] = pair, entry
+            number += 1
+    return crossing, crossed
 
 
 @compiled

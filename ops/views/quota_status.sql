@@ -1,4 +1,4 @@
--- How each subscription's quotas stand: the last verdict told, at each twentieth of the limit and at every threshold.
+-- How each subscription's quotas stand: the last verdict told, at each mark of the limit and at every threshold.
 -- Shares are counted in units of 0.0001, so no float is needed. Usage that goes on as it did so far since the window
 -- began uses a quota up at `projected_exhaustion`; NULL when the window ends before, or when it is used up already.
 CREATE VIEW quota_status AS

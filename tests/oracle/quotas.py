@@ -13,6 +13,7 @@ from tests.oracle.pricing import free_usage, innermost, zones_of
 from tests.oracle.rated import Notice, Standing
 
 LARGEST_USAGE = Fraction(10**36, 10**6)
+_MARKS = {Fraction(percent, 100) for percent in (10, 20, 30, 40, 50, 60, 70, 80, 85, 90, 95, 100)}
 _SIZES = {
     "minute": timedelta(minutes=1),
     "hour": timedelta(hours=1),
@@ -109,11 +110,12 @@ def notices_of(
 def standings_of(
     one: Meter, subscription: Any, low: Fraction, usage: tuple[Fraction, Fraction], window: Any, clock: datetime
 ) -> list[Standing]:
-    """The verdict told anew: at each twentieth of the limit, at each threshold, and whenever the limit is passed."""
+    """The verdict told anew: at each tenth of the limit, from 80 % on at each twentieth, at each threshold, and
+    whenever the limit is passed."""
     limit = Fraction(one.quota.limit)
     own = subscription.notification_threshold
     shares = {Fraction(share) for share in (one.quota.notify_at if own is None else (own,))}
-    steps = [Fraction(ceil(share * limit * 10**6), 10**6) for share in shares | {Fraction(n, 20) for n in range(1, 21)}]
+    steps = [Fraction(ceil(share * limit * 10**6), 10**6) for share in shares | _MARKS]
     before, after = usage
     told = any(step > 0 and low < step <= after for step in steps) or (before < limit) != (after < limit)
     if not told or (window[1] is not None and window[1] <= clock):
