@@ -6,6 +6,7 @@ subscription is its row in the catalog, a period its number, a charge its row.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 import numpy as np
 import polars as pl
@@ -64,19 +65,28 @@ REFUNDED = {
 
 
 @dataclass(frozen=True, slots=True)
+class RefundDone:
+    """A refund that stands on an invoice of a subscription: the `invoice` that it is of, and its amount."""
+
+    subscription_id: str
+    invoice: str
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class Book:
     """The ledger, as far as it concerns the subscriptions to be settled; columns as above.
 
-    `refund_ids` are refunds that stand on an invoice already. `setup_paid_by` names the subscription that has paid the
-    setup fee of an organization and product. `rated_twice` gives subscriptions with an event that was rated twice, and
-    that event; it is asked late, for to find out takes long.
+    `refunds_done` are refunds that stand on an invoice already, by their ids. `setup_paid_by` names the subscription
+    that has paid the setup fee of an organization and product. `rated_twice` gives subscriptions with an event that was
+    rated twice, and that event; it is asked late, for to find out takes long.
     """
 
     summed: pl.DataFrame
     invoiced: pl.DataFrame
     settled: pl.DataFrame
     refunded: pl.DataFrame
-    refund_ids: frozenset[str]
+    refunds_done: Mapping[str, RefundDone]
     setup_paid_by: Mapping[tuple[str, str], str]
     rated_twice: Callable[[], Mapping[str, str]]
 

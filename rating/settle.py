@@ -157,7 +157,7 @@ def _refunds(tariff: Tariff, due: Due, book: Book, lines: pl.DataFrame) -> pl.Da
     seller = tariff.seller
     rows = seller.catalog.subscription_rows
     owner = {row["invoice_id"]: row["subscription_id"] for row in book.refunded.iter_rows(named=True)}
-    open_refunds = [one for one in tariff.catalog.refunds if one.id not in book.refund_ids]
+    open_refunds = [one for one in tariff.catalog.refunds if one.id not in book.refunds_done]
     drafts = _drafts(seller, due, lines) if any(one.invoice not in owner for one in open_refunds) else {}
     made = []
     for refund in open_refunds:

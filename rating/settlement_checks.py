@@ -146,9 +146,12 @@ def vanished(usage: pl.DataFrame, invoiced: pl.DataFrame) -> Iterator[Wait]:
 
 
 def refunds_at_fault(refunds: list[Refund], book: Book, catalog: CompiledCatalog) -> Iterator[Wait]:
-    """Refunds of more than their invoice, or in another currency; one of an unknown invoice is nobody's."""
+    """Refunds of more than their invoice, in another currency, or that changed since they were given; one of an unknown
+    invoice is nobody's.
+    """
+    yield from _changed_refunds(refunds, book, catalog)
     invoices = {row["invoice_id"]: row for row in book.refunded.iter_rows(named=True)}
-    open_refunds = [refund for refund in refunds if refund.id not in book.refund_ids]
+    open_refunds = [refund for refund in refunds if refund.id not in book.refunds_done]
     asked: dict[str, int] = {}
     for refund in open_refunds:
         invoice = invoices.get(refund.invoice)
@@ -170,6 +173,21 @@ def refunds_at_fault(refunds: list[Refund], book: Book, catalog: CompiledCatalog
                 f" leaves to refund: {format_scaled(max(0, left), AMOUNT_SCALE)}"
             )
             yield Wait(row, Waiting.REFUND_TOO_LARGE, detail)
+
+
+def _changed_refunds(refunds: list[Refund], book: Book, catalog: CompiledCatalog) -> Iterator[Wait]:
+    """What was given stands on an invoice, whatever the catalog says now; a refund that is gone counts as it was."""
+    for refund in refunds:
+        done = book.refunds_done.get(refund.id)
+        if done is None or done.subscription_id not in catalog.subscription_rows:
+            continue
+        given, now = _units(done.amount), scaled_amount(refund.amount)
+        if (done.invoice, given) != (refund.invoice, now):
+            detail = (
+                f"refund {refund.id} gave back {format_scaled(given, AMOUNT_SCALE)} of invoice {done.invoice}, and the"
+                f" catalog now has it as {format_scaled(now, AMOUNT_SCALE)} of {refund.invoice}"
+            )
+            yield Wait(catalog.subscription_rows[done.subscription_id], Waiting.CATALOG_CHANGED, detail)
 
 
 def _units(amount: Decimal) -> int:

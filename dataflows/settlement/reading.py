@@ -23,7 +23,7 @@ import polars as pl
 from dataflows.ledger.commit import offsets_of
 from dataflows.ledger.published import published_files_sql
 from dataflows.settlement import statements
-from rating.book import INVOICED, REFUNDED, SETTLED, SUMMED, Book
+from rating.book import INVOICED, REFUNDED, SETTLED, SUMMED, Book, RefundDone
 from rating.periods import microseconds, moment_of
 from rating.prices import Index
 from schemas.invoices import OF_LINE_ITEMS
@@ -172,7 +172,7 @@ class LedgerReader:
             invoiced=ordered(self._frame(statements.INVOICED), INVOICED),
             settled=ordered(own, SETTLED),
             refunded=whole.refunded,
-            refund_ids=whole.refund_ids,
+            refunds_done=whole.refunds_done,
             setup_paid_by=whole.setup_paid_by,
             rated_twice=whole.rated_twice,
         )
@@ -191,7 +191,7 @@ class LedgerReader:
             done = self._connection.execute(statements.REFUNDS_DONE).fetchall()
         return WholeLedger(
             refunded=refunded,
-            refund_ids=frozenset(str(row[0]) for row in done),
+            refunds_done={row[0]: RefundDone(*row[1:]) for row in done},
             setup_paid_by={(row[0], row[1]): row[2] for row in self._connection.execute(statements.SETUP).fetchall()},
             rated_twice=cache(partial(self._rated_twice, since - _LONGEST_LATENESS)),
         )
@@ -214,7 +214,7 @@ class WholeLedger:
     """What the ledger says beyond single subscriptions; see `rating.book.Book`."""
 
     refunded: pl.DataFrame
-    refund_ids: frozenset[str]
+    refunds_done: dict[str, RefundDone]
     setup_paid_by: dict[tuple[str, str], str]
     rated_twice: Callable[[], Mapping[str, str]]
 

@@ -75,7 +75,10 @@ REFUNDED = """
     WHERE i.invoice_id IN (SELECT invoice FROM refunds)
     GROUP BY ALL
 """
-REFUNDS_DONE = "SELECT refund_id FROM standing_lines WHERE refund_id IS NOT NULL"
+REFUNDS_DONE = """
+    SELECT refund_id, subscription_id, refunded_invoice_id, -exact_amount
+    FROM standing_lines WHERE refund_id IS NOT NULL
+"""
 SETUP = """
     SELECT organization_id, product_id, min(subscription_id) FROM (
         SELECT organization_id, product_id, subscription_id FROM standing_lines

@@ -61,7 +61,7 @@ class Ledger:
         if not change.values:
             entries.remove(found[0])
         elif found:
-            found[0].update(change.values)
+            found[0].update(self._by_number(change.values))
         else:
             entries.append({"id": change.name} | self._by_number(change.values))
 
