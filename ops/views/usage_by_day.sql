@@ -7,6 +7,7 @@ SELECT
     product_version,
     charge_id,
     currency,
+    synthetic,
     count(DISTINCT (partition, "offset")) AS events,
     coalesce(sum(usage_after - usage_before) FILTER (WHERE line_kind = 'usage'), 0) AS usage,
     coalesce(sum(usage_after - usage_before) FILTER (WHERE line_kind = 'trial'), 0) AS trial_usage,

@@ -64,6 +64,9 @@ def test_the_hour_of_each_test_mode_has_twelve_invoices_and_comes_to_what_was_kn
     }  # fmt: skip
     lines = query(ledger, "SELECT DISTINCT subscription_id FROM line_items WHERE synthetic ORDER BY ALL")
     assert [row["subscription_id"] for row in lines] == ["birch-tryout", "fir-tryout"]
+    for view in ("usage_by_day", "usage_by_credential"):
+        simulated = f"SELECT DISTINCT subscription_id FROM {view} WHERE synthetic ORDER BY ALL"
+        assert query(ledger, simulated) == lines, view
     ordinary = query(ledger, "SELECT count(*) AS invoices FROM invoices WHERE NOT synthetic")
     assert ordinary[0]["invoices"] > 20
 
