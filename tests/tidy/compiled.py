@@ -17,11 +17,13 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numba.core import ir, types
 from numba.core.compiler import CompileResult
 from numba.core.dispatcher import Dispatcher
 
 from dataflows.connectors.records import open_records
+from dataflows.ledger.dictionaries import encoded
 from rating.dedupe import DuplicateIndex, Sightings
 from tests.laws.rating_runs import with_core
 from tests.laws.worlds import Limits, world
@@ -45,7 +47,7 @@ def module_name(source: Source) -> str:
 
 
 def work() -> None:
-    """What a run does: read, decode, admit and rate, with snapshots in between."""
+    """What a run does: read, decode, admit, rate and write, with snapshots in between."""
     lines = [any_record(Random(seed)) for seed in range(100)]
     for elements in ELEMENTS:
         decoded(lines, elements)
@@ -65,6 +67,7 @@ def work() -> None:
         while len(source.read(7, 1_000)):
             pass
         source.close()
+    encoded(pa.chunked_array([pa.array(["few", "few"], pa.string_view())]))
 
 
 def faults(module: ModuleType) -> Iterator[str]:
