@@ -34,13 +34,17 @@ _POLARS = {name: polars_schema(schema) for name, schema in TABLES.items()}
 
 
 class TableFile:
-    """One Parquet file of one table while it is written; rows go to disk in groups, so memory stays bounded."""
+    """One Parquet file of one table while it is written; rows go to disk in groups, so memory stays bounded.
 
-    def __init__(self, table: str, path: Path, *, compact: bool = False) -> None:
+    `keeps_texts` writes texts from where they are, without a copy, which keeps all that was in memory beside them until
+    then: it is for rows that come in large frames of their own. The file is the same.
+    """
+
+    def __init__(self, table: str, path: Path, *, compact: bool = False, keeps_texts: bool = False) -> None:
         self.path = path
         self.rows = 0
         self._table = table
-        self._schema = _with_dictionaries(TABLES[table])
+        self._schema = _in_memory(TABLES[table], keeps_texts)
         self._group_rows = _WIDE_ROW_GROUP_ROWS if table in _WIDE else ROW_GROUP_ROWS
         self._waiting: list[pa.Table] = []
         self._rows_waiting = 0
@@ -79,14 +83,15 @@ class TableFile:
             self._rows_waiting = 0
 
 
-def _with_dictionaries(schema: pa.Schema) -> pa.Schema:
-    """The schema with dictionaries for columns of few different texts."""
-    fields = [
-        field.with_type(DICTIONARY)
-        if field.type == pa.large_string() and field.name not in _WITHOUT_DICTIONARY
-        else field
-        for field in schema
-    ]
+def _in_memory(schema: pa.Schema, keeps_texts: bool) -> pa.Schema:
+    """The schema with texts as they lie in memory: dictionaries of few different ones, others as they come, or copied."""
+
+    def kind(name: str) -> pa.DataType:
+        if name not in _WITHOUT_DICTIONARY:
+            return DICTIONARY
+        return pa.string_view() if keeps_texts else pa.large_string()
+
+    fields = [field.with_type(kind(field.name)) if field.type == pa.large_string() else field for field in schema]
     return pa.schema(fields, schema.metadata)
 
 

@@ -112,7 +112,7 @@ class LedgerWriter:
     def _file(self, table: str) -> TableFile:
         if table not in self._files:
             path = self._folder.pending / file_name(table, self._writer, self._state.sequence)
-            self._files[table] = TableFile(table, path)
+            self._files[table] = TableFile(table, path, keeps_texts=self._flow == "settlement")
         return self._files[table]
 
 
