@@ -34,14 +34,17 @@ WHERE filename IN (
 )"""
 
 
-def published_files_sql(root: Path, table: str) -> str:
-    """A SELECT over the published rows of a ledger's table, consistent within a statement and within a transaction."""
+def published_files_sql(root: Path, table: str, writer: str = "*") -> str:
+    """A SELECT over the published rows of a ledger's table, consistent within a statement and within a transaction.
+
+    Of all writers, or of the one whose manifest has this name, without its suffix.
+    """
     assert table in TABLES, table
     place = str(root.resolve() / table) + "/"
     return _STATEMENT.format(
         pattern=quoted_pattern(root.resolve() / table, "*.parquet"),
         folder=_quoted(place),
-        manifests=quoted_pattern(root.resolve() / "manifest", "*.json"),
+        manifests=quoted_pattern(root.resolve() / "manifest", f"{writer}.json"),
         columns=_COLUMNS,
         table=_quoted(table),
     )

@@ -17,6 +17,7 @@ from dataflows.errors import RatemillError
 from dataflows.ledger.compaction import Housekeeping
 from dataflows.ledger.folder import LedgerFolder
 from dataflows.ledger.manifest import show_now
+from dataflows.ledger.published import published_files_sql
 from dataflows.settlement.reading import Completeness, LedgerReader, WholeLedger, look
 from dataflows.settlement.writing import invoice_writers
 from rating.book import Book, moved, settled_numbers
@@ -27,8 +28,8 @@ from rating.settle import Settlement, Tariff, settle
 from schemas.invoices import Outcome
 
 # Every reading goes through all line items, and every settling holds what it makes in memory.
-_PERIODS_READ_AT_ONCE = 50_000
-_PERIODS_SETTLED_AT_ONCE = 25_000
+_PERIODS_READ_AT_ONCE = 55_000
+_PERIODS_SETTLED_AT_ONCE = 27_500
 _TIME = pl.Datetime("us", "UTC")
 
 
@@ -126,7 +127,7 @@ class Closer:
             if not len(due.subscription):
                 raise RatemillError(f"subscription {subscription_id} has no invoice to come: it is settled to its end")
             whole = reader.whole(self._refunds, int(due.start.min()))
-            book = reader.book(self._named(due), settled, whole)
+            book = reader.book(self._ids[np.unique(due.subscription)], settled, whole)
             certificate = self._facts(reader).certificate(catalog.digest)
             made = settle(self._tariff, due, book, certificate)
         for reason, detail in made.settled_periods.select("reason", "reason_detail").drop_nulls().rows():
@@ -183,8 +184,8 @@ class Closer:
         said = now.reader.waiting()
         certificate = now.facts.certificate(catalog.digest)
         with invoice_writers(self._folder, writers, self._keeping) as out:
-            for read, book in self._books(now, whole):
-                for writer, part in self._parts_of_writers(read):
+            for writer, read, book in self._books(now, whole):
+                for part in parts_of(read):
                     made = settle(self._tariff, part, book.of(np.unique(part.subscription)), certificate)
                     out.append(writer, self._news(made, said))
                     self.progress.done += int((part.revision == 0).sum())
@@ -196,32 +197,35 @@ class Closer:
                 )
             out.publish(now.facts, until.usual, catalog.digest)
 
-    def _books(self, now: "_Round", whole: WholeLedger) -> Iterator[tuple[Due, Book]]:
-        """What is due in parts, with what the ledger says of each; the next is read while one is settled."""
-        parts = list(parts_of(now.due, _PERIODS_READ_AT_ONCE))
+    def _books(self, now: "_Round", whole: WholeLedger) -> Iterator[tuple[int, Due, Book]]:
+        """What is due in parts, each of one writer, with what the ledger says of it; the next is read while one is
+        settled.
+        """
+        parts = list(self._parts_of_writers(now.due))
         with ThreadPoolExecutor(1, "ledger") as thread:
 
-            def read(part: Due) -> Future[Book]:
-                return thread.submit(now.reader.book, self._named(part), now.settled, whole)
+            def read(writer: int, part: Due) -> Future[Book]:
+                own = self._ids[np.unique(part.subscription)]
+                return thread.submit(now.reader.book, own, now.settled, whole, self._line_items_of(writer))
 
-            coming = read(parts[0])
+            coming = read(*parts[0])
             # Settling begins while this is found out, and then waits for it.
             rated_twice = thread.submit(whole.rated_twice).result
-            for part, behind in zip_longest(parts, parts[1:]):
+            for (writer, part), behind in zip_longest(parts, parts[1:]):
                 book = coming.result()
                 if behind is not None:
-                    coming = read(behind)
-                yield part, replace(book, rated_twice=rated_twice)
+                    coming = read(*behind)
+                yield writer, part, replace(book, rated_twice=rated_twice)
 
-    def _named(self, part: Due) -> pl.DataFrame:
-        """The subscriptions of a part, writer by writer."""
-        rows = np.unique(part.subscription)
-        return self._ids[rows[np.argsort(self._writer_of[rows], kind="stable")]]
+    def _line_items_of(self, writer: int) -> str:
+        """The line items of the key groups of a settlement writer: one writer of the rating flow has written them."""
+        rating = writer - self._folder.settlement_writers().start
+        return published_files_sql(self._folder.root, "line_items", self._folder.manifest(rating).stem)
 
     def _parts_of_writers(self, due: Due) -> Iterator[tuple[int, Due]]:
         writers = self._writer_of[due.subscription]
         for writer in np.unique(writers).tolist():
-            for part in parts_of(due.take(np.flatnonzero(writers == writer)), _PERIODS_SETTLED_AT_ONCE):
+            for part in parts_of(due.take(np.flatnonzero(writers == writer)), _PERIODS_READ_AT_ONCE):
                 yield writer, part
 
     def _news(self, made: Settlement, said: pl.DataFrame) -> Settlement:
@@ -250,9 +254,10 @@ class _Round:
 
 
 def parts_of(due: Due, height: int = _PERIODS_SETTLED_AT_ONCE) -> Iterator[Due]:
-    """The periods in parts of about so many; those of one subscription stay together."""
+    """The periods in even parts of at most about so many; those of one subscription stay together."""
     starts: Index = np.flatnonzero(np.diff(due.subscription, prepend=-1))
-    first = 0
+    parts = max(1, -(-len(due.subscription) // height))
+    first, height = 0, -(-len(due.subscription) // parts)
     while first < len(due.subscription):
         behind = np.searchsorted(starts, first + height)
         end = int(starts[behind]) if behind < len(starts) else len(due.subscription)

@@ -156,8 +156,13 @@ class LedgerReader:
         self._connection.register("known", known.to_arrow())
         return [str(row[0]) for row in self._connection.execute(statements.STRAY_REFUNDS).fetchall()]
 
-    def book(self, due: pl.DataFrame, settled: pl.DataFrame, whole: "WholeLedger") -> Book:
-        """What the ledger says of the subscriptions of `due` (`subscription_id`, `subscription`), in their order."""
+    def book(
+        self, due: pl.DataFrame, settled: pl.DataFrame, whole: "WholeLedger", line_items: str = "FROM line_items"
+    ) -> Book:
+        """What the ledger says of the subscriptions of `due` (`subscription_id`, `subscription`), in their order.
+
+        `line_items` is a statement that gives all of theirs.
+        """
         self._connection.register("due", due.to_arrow())
         place = np.zeros(int(due["subscription"].max()) + 1, np.int64)  # type: ignore[arg-type]
         place[due["subscription"].to_numpy()] = np.arange(len(due))
@@ -168,7 +173,7 @@ class LedgerReader:
 
         own = settled.join(due.select("subscription"), on="subscription", how="semi")
         return Book(
-            summed=ordered(self._frame(statements.SUMMED), SUMMED),
+            summed=ordered(self._frame(statements.SUMMED.format(line_items=line_items)), SUMMED),
             invoiced=ordered(self._frame(statements.INVOICED), INVOICED),
             settled=ordered(own, SETTLED),
             refunded=whole.refunded,

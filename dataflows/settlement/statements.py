@@ -8,12 +8,13 @@ STANDING = """
     CREATE VIEW standing_lines AS SELECT * FROM invoice_lines WHERE invoice_id NOT IN (SELECT voids FROM voided)
 """
 SUMMED = """
+    WITH own AS NOT MATERIALIZED ({line_items})
     SELECT
         due.subscription, l.product_id, l.product_version, l.charge_id, l.line_kind, l.tier, l.period_start, l.currency,
         l.credential_id, bool_or(l.synthetic) AS synthetic, sum(l.quantity) AS quantity,
         sum(l.usage_after - l.usage_before) AS usage, min(l.unit_price) AS unit_price_least,
         max(l.unit_price) AS unit_price_most, sum(l.amount) AS amount
-    FROM line_items AS l JOIN due USING (subscription_id)
+    FROM own AS l JOIN due USING (subscription_id)
     WHERE l.line_kind NOT IN ('trial', 'blocked')
     GROUP BY ALL
 """
