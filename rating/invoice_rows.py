@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from rating import wide
 from rating.codes import packed, ranks, rows_of
@@ -24,7 +25,7 @@ from rating.prices import Index
 from rating.settlement_checks import Wait
 from rating.terms import NO_CHARGE
 from schemas.catalog import Catalog
-from schemas.decimals import AMOUNT_SCALE, PRICE_SCALE, QUANTITY_SCALE
+from schemas.decimals import AMOUNT_SCALE, LEDGER_PRECISION, PRICE_SCALE, QUANTITY_SCALE
 from schemas.invoices import INVOICE_LINES, INVOICES, SETTLED_PERIODS, LineKind, Outcome
 from schemas.ledger import polars_schema
 
@@ -229,8 +230,9 @@ def _sold(seller: Seller, subscription: Index, charge: Index) -> Index:
 
 def _decimal(units: pl.Series, scale: int) -> pl.Series:
     """Int128 units as decimals; null stays null."""
-    decimals = wide.to_series(wide.from_series(units.fill_null(0)), scale)
-    return decimals if not units.null_count() else decimals.set(units.is_null(), None)
+    whole = units.cast(pl.Decimal(38, 0)).rechunk().to_arrow()
+    kind = pa.decimal128(LEDGER_PRECISION, scale)
+    return pl.Series(pl.from_arrow(pa.Array.from_buffers(kind, len(whole), whole.buffers(), offset=whole.offset)))
 
 
 def _invoice_rows(

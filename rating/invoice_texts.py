@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from pyarrow import compute
 
 from rating import wide
 from rating.codes import packed, ranks, rows_of
@@ -28,8 +29,8 @@ def listed(texts: pl.Series, counts: Index) -> pl.Series:
     ['1,2', '', '3']
     """
     starts = pa.array(np.concatenate([[0], np.cumsum(counts)]))
-    groups = pl.Series(pl.from_arrow(pa.LargeListArray.from_arrays(starts, texts.to_arrow())))
-    return groups.list.join(",")
+    groups = pa.LargeListArray.from_arrays(starts, texts.to_arrow())
+    return pl.Series(pl.from_arrow(compute.binary_join(groups, pa.scalar(",", pa.large_string()))))
 
 
 def credentials(usage: pl.DataFrame, places: pl.DataFrame) -> pl.Series:
