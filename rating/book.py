@@ -132,11 +132,15 @@ def number_lines(summed: pl.DataFrame, catalog: CompiledCatalog) -> Numbered:
     )
     units = [pl.col(name).to_physical() for name in ("quantity", "usage", "unit_price_least", "unit_price_most")]
     rows = rows.with_columns(*units, exact=pl.col("amount").to_physical())
-    return Numbered(
-        rows.filter(pl.col("fits") & pl.col("charge").is_not_null()),
-        rows.filter(~pl.col("fits")),
-        rows.filter(pl.col("charge").is_null()),
-    )
+    fits, known = rows["fits"], rows["charge"].is_not_null()
+    return Numbered(only(rows, fits & known), only(rows, ~fits), only(rows, ~known))
+
+
+def only(rows: pl.DataFrame, kept: pl.Series) -> pl.DataFrame:
+    """These rows (`kept` is Boolean), without a copy where it is all or none of them."""
+    if kept.all():
+        return rows
+    return rows.filter(kept) if kept.any() else rows.clear()
 
 
 def number_invoiced(invoiced: pl.DataFrame, catalog: CompiledCatalog) -> pl.DataFrame:

@@ -7,6 +7,7 @@ rounded once per charge and tier, less what invoices say; so late events and ret
 import numpy as np
 import polars as pl
 
+from rating.book import only
 from rating.codes import packed, rows_of
 from rating.due import VOIDS_NONE, Due, pays
 from rating.fees import KEY, OWED, Seller, billed_ahead, flats_at_zero, following, on_purchase, recurring, spends
@@ -31,18 +32,20 @@ def usage_owed(lines: pl.DataFrame, seller: Seller) -> pl.DataFrame:
     """
     key = packed([lines[name].to_numpy() for name in KEY])
     rows = lines.select(*KEY, "quantity", "exact", "usage", "unit_price_least", "unit_price_most", "synthetic")
-    rows = rows.with_columns(key=pl.Series(key)).sort("key")
-    if rows["key"].n_unique() < len(rows):
-        rows = rows.group_by("key", maintain_order=True).agg(
+    order = pl.Series(key).arg_sort()
+    rows, key = rows[order], key[order.to_numpy()]
+    if (key[1:] == key[:-1]).any():
+        sums = rows.group_by(pl.Series("key", key), maintain_order=True).agg(
             pl.col(KEY).first(),
             pl.col("quantity", "exact", "usage").sum(),
             pl.col("unit_price_least").min(),
             pl.col("unit_price_most").max(),
             pl.col("synthetic").any(),
         )
+        rows = sums.drop("key")
     price = pl.col("unit_price_least")
     explained = (price == pl.col("unit_price_most")) & (pl.col("quantity") * price == pl.col("exact"))
-    return rows.drop("unit_price_least", "unit_price_most", "key").with_columns(
+    return rows.drop("unit_price_least", "unit_price_most").with_columns(
         unit_price=rows.select(pl.when(explained).then(price)).to_series(),
         rounded=round_to(rows["exact"], seller.minor_of(rows["subscription"].to_numpy())),
     )
@@ -63,7 +66,7 @@ def changed_periods(usage: pl.DataFrame, invoiced: pl.DataFrame, due: Due) -> pl
 def of_periods(rows: pl.DataFrame, periods: pl.DataFrame) -> pl.DataFrame:
     """The rows of these periods, which are in their order."""
     known, asked = ([each[name].to_numpy() for name in _PERIOD] for each in (periods, rows))
-    return rows.filter(pl.Series(rows_of(known, asked) >= 0, dtype=pl.Boolean))
+    return only(rows, pl.Series(rows_of(known, asked) >= 0, dtype=pl.Boolean))
 
 
 def owed_lines(
