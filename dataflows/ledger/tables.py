@@ -84,7 +84,7 @@ class TableFile:
 
 
 def _in_memory(schema: pa.Schema, keeps_texts: bool) -> pa.Schema:
-    """The schema with texts as they lie in memory: dictionaries of few different ones, others as they come, or copied."""
+    """The schema with texts as they lie in memory: dictionaries where few differ, others as they come, or copied."""
 
     def kind(name: str) -> pa.DataType:
         if name not in _WITHOUT_DICTIONARY:

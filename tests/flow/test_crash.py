@@ -5,8 +5,11 @@ import signal
 import time
 from pathlib import Path
 
+import duckdb
 import pytest
 
+from dataflows.ledger.folder import existing_folder
+from dataflows.ledger.published import published_files_sql
 from dataflows.settings import Settings
 from tests.flow.child import POINTS
 from tests.flow.runs import BUSY, finish, start
@@ -88,3 +91,16 @@ def test_another_number_of_workers_goes_on(world, undisturbed, tmp_path):
         process.communicate()
     finish(world, ledger, BUSY.model_copy(update={"workers": 2}))
     assert_same_ledger(ledger, undisturbed)
+    assert_each_by_its_own_writer(world, ledger)
+
+
+def assert_each_by_its_own_writer(world: World, ledger: Path) -> None:
+    """All lines of a key group are in the files of one writer, whoever had rated them: settlement reads no others."""
+    folder, catalog = existing_folder(ledger), world.compiled()
+    hashes, shape = catalog.subscriptions.id_hash, folder.shape
+    for writer in folder.writers():
+        own = published_files_sql(ledger, "line_items", folder.manifest(writer).stem)
+        names = duckdb.sql(f"SELECT DISTINCT subscription_id FROM ({own})").fetchall()
+        assert names
+        for (name,) in names:
+            assert int(hashes[catalog.subscription_rows[name]]) % shape.key_groups % shape.writers == writer, name
