@@ -98,9 +98,9 @@ def due_periods(catalog: CompiledCatalog, terms: Terms, settled: Index, until: M
     limit = np.where(terms.is_test[columns.product], until.of_test_modes, until.usual)
     rows = np.flatnonzero((begin < end) & (begin <= limit))
     clock, begin, end, limit = clock[rows], begin[rows], end[rows], limit[rows]
-    first, _, _ = columns.clocks.periods_of(clock, begin)
+    first = columns.clocks.numbers_of(clock, begin)
     ended = end <= limit
-    last, _, _ = columns.clocks.periods_of(clock, np.where(ended, end - 1, limit))
+    last = columns.clocks.numbers_of(clock, np.where(ended, end - 1, limit))
     last = np.where(ended, last, last - 1)
     next_number = np.maximum(settled[rows] + 1, first)
     opens = terms.has_opening[columns.product[rows]] & (settled[rows] == NEVER)

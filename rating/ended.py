@@ -24,7 +24,7 @@ def ended_windows(keys: Keys, moment: int, catalog: CompiledCatalog) -> Mask:
     _, row = counted_of(catalog, keys)
     clock = charges.own_window[row]
     every = np.arange(len(charges.windows.anchor))
-    current, _, _ = charges.windows.periods_of(every, np.full(len(every), moment))
+    current = charges.windows.numbers_of(every, np.full(len(every), moment))
     tumbling = np.flatnonzero(clock >= 0)
     over[tumbling] = periods_of(keys[tumbling]) % TRIAL_WINDOWS < current[clock[tumbling]]
     return over

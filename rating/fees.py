@@ -71,7 +71,7 @@ def billed_ahead(seller: Seller, due: Due) -> pl.DataFrame:
 def following(catalog: CompiledCatalog, due: Due) -> pl.DataFrame:
     """The period after each of these, `on` its number; of one that opens, the first that is paid."""
     clock = catalog.subscriptions.life[due.subscription, 3]
-    first, _, _ = catalog.subscriptions.clocks.periods_of(clock, paid_from(catalog, due.subscription))
+    first = catalog.subscriptions.clocks.numbers_of(clock, paid_from(catalog, due.subscription))
     number = np.where(due.opens, first, due.number + 1)
     start, _ = whole_periods(catalog, due.subscription, number)
     goes_on = due.opens | (start < catalog.subscriptions.life[due.subscription, 1])

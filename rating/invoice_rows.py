@@ -111,9 +111,9 @@ def _invoiced(seller: Seller, due: Due, lines: pl.DataFrame) -> pl.DataFrame:
         issued_at=pl.Series(due.issued).cast(_TIME),
         revision=pl.Series(due.revision, dtype=pl.Int32),
     )
-    owing = lines.filter((pl.col("exact") != 0) | (pl.col("rounded") != 0))
+    owing = np.flatnonzero((lines["exact"] != 0) | (lines["rounded"] != 0))
     billed = tested | replaces
-    row = rows_of([due.subscription, due.number], [owing[name].to_numpy() for name in PLACE])
+    row = rows_of([due.subscription, due.number], [lines[name].to_numpy()[owing] for name in PLACE])
     billed[row[row >= 0]] = True
     place, voided = periods.filter(billed), pl.Series(due.voids, dtype=pl.Int32).filter(billed)
     voids = pl.Series([None], dtype=pl.String).new_from_index(0, len(place))

@@ -54,11 +54,11 @@ def usage_owed(lines: pl.DataFrame, seller: Seller) -> pl.DataFrame:
 def changed_periods(usage: pl.DataFrame, invoiced: pl.DataFrame, due: Due) -> pl.DataFrame:
     """The periods whose usage is not what was invoiced, and all that are due: `subscription` and `number`, in order."""
     before = invoiced.filter(pl.col("kind").is_in(_USAGE))
-    compared = _beside(usage, before)
+    compared = _beside(usage.select(*KEY, "exact"), before)
     differs = pl.col("exact").fill_null(0) != pl.col("invoiced_exact").fill_null(0)
     closing = _periods(due, due.closes)
     last = _periods(due, due.closes | due.supplements).group_by("subscription").agg(last=pl.col("number").max())
-    others = compared.filter(differs).join(closing, on=_PERIOD, how="anti")
+    others = compared.filter(differs).select(_PERIOD).join(closing, on=_PERIOD, how="anti")
     earlier = others.join(last, on="subscription").filter(pl.col("number") <= pl.col("last"))
     return pl.concat([closing, earlier.select(_PERIOD).unique()]).sort(_PERIOD)
 

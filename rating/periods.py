@@ -135,6 +135,14 @@ class PeriodClocks:
                 found.periods[asked, column] = values[missed]
         return number, start, end
 
+    def numbers_of(self, rows: Index, moments: Times) -> Index:
+        """The numbers alone, as `periods_of` gives them."""
+        number = np.maximum(self._numbers(rows, moments), 0)
+        elsewhere = np.flatnonzero(np.array([name != "UTC" for name in self.zones], np.bool_)[self.zone[rows]])
+        if len(elsewhere):
+            number[elsewhere], _, _ = self._find(rows[elsewhere], moments[elsewhere])
+        return number
+
     def _find(self, rows: Index, moments: Times) -> tuple[Index, Times, Times]:
         zone = self.zone[rows]
         wall = _by_zone(self.zones, zone, moments, _to_wall)

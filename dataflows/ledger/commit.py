@@ -109,7 +109,8 @@ def _hexadecimal(names: pl.Series) -> int:
     """The sum of names of 32 hexadecimal digits. RatemillError if one of them is something else."""
     if not names.str.contains(r"\A[0-9a-f]{32}\z").all():
         raise RatemillError("a notification's id is not 32 hexadecimal digits")
-    quarters = np.frombuffer(bytes.fromhex("".join(names)), ">u4").reshape(-1, 4).sum(axis=0, dtype=np.uint64)
+    digits = memoryview(names.to_arrow().buffers()[2])[: 32 * len(names)] if len(names) else b""
+    quarters = np.frombuffer(bytes.fromhex(str(digits, "ascii")), ">u4").reshape(-1, 4).sum(axis=0, dtype=np.uint64)
     return sum(quarter << (32 * place) for place, quarter in enumerate(reversed(quarters.tolist())))
 
 

@@ -20,6 +20,9 @@ from dataflows.errors import RatemillError, UnmendableError
 from schemas.ledger import TABLES
 
 FORMAT = 4
+# A file of each table, which gives readers the types of one without rows. The last of its files, by its name too:
+# DuckDB guesses a table's size by the first one.
+NO_ROWS = "zz-schema.parquet"
 # What to do when the folder does not tell one story: a backup of a part of it does not help.
 RESTORE = "restore the whole folder of the ledger from one backup; what came since is then read again"
 
@@ -128,8 +131,7 @@ def _make_places(folder: LedgerFolder) -> None:
     (folder.invoice_states / "none.ndjson").touch()
     for name, schema in TABLES.items():
         folder.table(name).mkdir(exist_ok=True)
-        # Gives readers the types of a table without rows. Sorts last: DuckDB guesses a table's size by its first file.
-        empty = folder.table(name) / "zz-schema.parquet"
+        empty = folder.table(name) / NO_ROWS
         if not empty.exists():
             # Two processes may make the same ledger at the same moment.
             aside = folder.pending / f"{name}-schema.{os.getpid()}.parquet"

@@ -6,7 +6,7 @@ start of a statement is one number for all the scans in it, so it sees one state
 meanwhile; replaced files stay for a grace, so that statements that began before still find them.
 
 >>> later = Manifest([PublishedFile("events", "a", 5, 0, 0, visible_from=100)]).replaced(["a"], [], moment=200)
->>> later.visible_at(199), later.visible_at(200)
+>>> [file.name for file in later.visible_at(199)], later.visible_at(200)
 (['a'], [])
 """
 
@@ -17,11 +17,12 @@ from pathlib import Path
 
 import msgspec
 
-from dataflows.errors import UnmendableError
+from dataflows.errors import RatemillError, UnmendableError
 from dataflows.ledger.folder import RESTORE, sync, write_aside
 
-# A new state is stamped this much ahead, so that the manifest lies in place before its first statement can begin.
-PUBLICATION_MARGIN = 100_000
+# A new state is stamped this much ahead, so that the manifest lies in place before its first statement can begin; of
+# that, so much must be left when it is written down.
+PUBLICATION_MARGIN, _LEFT = 75_000, 50_000
 LONGEST_WAIT = 10_000_000
 
 
@@ -59,10 +60,12 @@ class Manifest(msgspec.Struct, frozen=True):
             key=lambda file: file.sequence_first,
         )
 
-    def visible_at(self, moment: int) -> list[str]:
-        """Names of the files that a statement begun at `moment` (microseconds) sees."""
+    def visible_at(self, moment: int) -> list[PublishedFile]:
+        """The files that a statement begun at `moment` (microseconds) sees; RatemillError if some have been removed."""
+        if any(file.complete_since > moment for file in self.files):
+            raise RatemillError("the ledger cannot tell any more what it held then: run it again")
         return [
-            file.name
+            file
             for file in self.files
             if file.visible_from <= moment and (file.visible_until is None or moment < file.visible_until)
         ]
@@ -125,7 +128,7 @@ def publish(path: Path, state_from: Callable[[int], Manifest]) -> Manifest:
         moment = now() + margin
         state = state_from(moment)
         aside = write_aside(path, msgspec.json.encode(state.files))
-        if now() < moment - margin // 2:
+        if now() < moment - _LEFT:
             aside.replace(path)
             sync(path.parent)
             return state

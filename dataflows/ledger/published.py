@@ -5,7 +5,7 @@ the manifest later still; both only ever hold more than the state needs, and the
 list is one value, so that DuckDB builds the join on it and opens no file that is not in it (up to 50 files).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataflows.ledger import manifest
+from dataflows.ledger.folder import NO_ROWS
 from schemas.ledger import TABLES
 
 _COLUMNS = (
@@ -20,6 +21,7 @@ _COLUMNS = (
     " 'level': 'INTEGER', 'visible_from': 'BIGINT', 'visible_until': 'BIGINT',"
     " 'complete_since': 'BIGINT'}"
 )
+_FILES = "SELECT * FROM read_parquet({files})"
 _STATEMENT = """\
 SELECT * FROM read_parquet({pattern})
 WHERE filename IN (
@@ -34,20 +36,39 @@ WHERE filename IN (
 )"""
 
 
-def published_files_sql(root: Path, table: str, writer: str = "*") -> str:
-    """A SELECT over the published rows of a ledger's table, consistent within a statement and within a transaction.
-
-    Of all writers, or of the one whose manifest has this name, without its suffix.
-    """
+def published_files_sql(root: Path, table: str) -> str:
+    """A SELECT over the published rows of a ledger's table, consistent within a statement and within a transaction."""
     assert table in TABLES, table
     place = str(root.resolve() / table) + "/"
     return _STATEMENT.format(
         pattern=quoted_pattern(root.resolve() / table, "*.parquet"),
         folder=_quoted(place),
-        manifests=quoted_pattern(root.resolve() / "manifest", f"{writer}.json"),
+        manifests=quoted_pattern(root.resolve() / "manifest", "*.json"),
         columns=_COLUMNS,
         table=_quoted(table),
     )
+
+
+def visible_files(root: Path, table: str, at: int, writer: str = "*") -> list[Path]:
+    """The files of a ledger's table that hold what was published at a moment (microseconds since 1970), one without
+    rows among them; of all writers, or of the one whose manifest has this name, without its suffix.
+
+    RatemillError if files of that time have been removed.
+    """
+    folder = root.resolve() / table
+    states = [manifest.load(path) for path in sorted((root / "manifest").glob(f"{writer}.json"))]
+    seen = [file for state in states for file in state.visible_at(at) if file.table == table]
+    return [*(folder / file.name for file in seen), folder / NO_ROWS]
+
+
+def files_sql(files: Sequence[Path]) -> str:
+    """A SELECT over the rows of these Parquet files."""
+    return _FILES.format(files=listed(files))
+
+
+def listed(files: Sequence[Path]) -> str:
+    """Files as a literal for DuckDB."""
+    return "[" + ", ".join(quoted_pattern(file.parent, _literal(file.name)) for file in files) + "]"
 
 
 def quoted_pattern(folder: Path, names: str) -> str:

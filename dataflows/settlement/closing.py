@@ -6,9 +6,9 @@ and by no second invoice. Each key group's invoices are one writer's.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
-from itertools import zip_longest
+from threading import Lock
 
 import numpy as np
 import polars as pl
@@ -16,20 +16,21 @@ import polars as pl
 from dataflows.errors import RatemillError
 from dataflows.ledger.compaction import Housekeeping
 from dataflows.ledger.folder import LedgerFolder
-from dataflows.ledger.manifest import show_now
-from dataflows.ledger.published import published_files_sql
+from dataflows.ledger.manifest import now, show_now
+from dataflows.ledger.published import files_sql, visible_files
 from dataflows.settlement.reading import Completeness, LedgerReader, WholeLedger, look
-from dataflows.settlement.writing import invoice_writers
-from rating.book import Book, moved, settled_numbers
+from dataflows.settlement.writing import InvoiceWriters, invoice_writers
+from rating.book import moved, settled_numbers
 from rating.due import NEVER, VOIDS_NONE, Due, Moments, again, due_periods, ended, period_end
 from rating.notices import ids_of
 from rating.prices import Index
 from rating.settle import Settlement, Tariff, settle
 from schemas.invoices import Outcome
 
-# Every reading goes through all line items, and every settling holds what it makes in memory.
+# Every reading goes through all line items of a writer, and every settling holds what it makes in memory.
 _PERIODS_READ_AT_ONCE = 55_000
 _PERIODS_SETTLED_AT_ONCE = 27_500
+_PARTS_AT_ONCE = 2
 _TIME = pl.Datetime("us", "UTC")
 
 
@@ -73,6 +74,7 @@ class Closer:
         group = (columns.id_hash % np.uint32(folder.shape.key_groups)).astype(np.int64)
         self._writer_of = folder.settlement_writers().start + group % writers
         self._refunds = [(one.id, one.invoice) for one in tariff.catalog.refunds]
+        self._lock = Lock()
         self.progress = SettlementProgress()
 
     @property
@@ -86,7 +88,8 @@ class Closer:
         `supplements` are of subscriptions that were settled to their end; finding them goes through all line items.
         """
         self._show_what_was_settled(writers)
-        with look(self._folder.root) as reader:
+        at = now()
+        with look(self._folder.root, at) as reader:
             facts = self._facts(reader)
             settled = reader.settled(self._ids)
             due, over = self._due(settled, until, writers)
@@ -96,20 +99,21 @@ class Closer:
             if self._refunds:
                 self.progress.stray_refunds = reader.stray_refunds(self._refunds, self._ids)
             if len(due.subscription):
-                self._settle(_Round(reader, facts, due, settled), until, writers)
+                self._settle(_Round(reader, at, facts, due, settled), until, writers)
         self._on_progress(self.progress)
 
     def correct(self, subscription_id: str, period: int, revision: int, moment: int) -> None:
         """Make an invoice anew, from what ledger and catalog say by now; the new one takes its place."""
         named = pl.DataFrame({"subscription_id": [subscription_id], "period": [period], "revision": [revision]})
         self._show_what_was_settled(self._folder.settlement_writers())
-        with look(self._folder.root, voided=ids_of(named, named.columns).to_list()) as reader:
+        at = now()
+        with look(self._folder.root, at, voided=ids_of(named, named.columns).to_list()) as reader:
             facts = self._facts(reader)
             row = self._row_of(subscription_id)
             due = self._again(reader, np.array([row]), np.array([period - 1]), np.array([revision]), moment)
             settled = reader.settled(self._ids)
             writers = [int(self._writer_of[row])]
-            self._settle(_Round(reader, facts, due, settled, corrects=True), Moments.both(moment), writers)
+            self._settle(_Round(reader, at, facts, due, settled, corrects=True), Moments.both(moment), writers)
 
     def draft(self, subscription_id: str, moment: int) -> Settlement:
         """What settling a subscription would make of its periods up to the one that is open at a moment, ended by then.
@@ -178,49 +182,57 @@ class Closer:
         catalog = self._tariff.seller.catalog
         return again(catalog, subscription, number, revision.to_numpy(), voids, moment)
 
-    def _settle(self, now: "_Round", until: Moments, writers: Collection[int]) -> None:
-        catalog = self._tariff.seller.catalog
-        whole = now.reader.whole(self._refunds, int(now.due.start.min()))
-        said = now.reader.waiting()
-        certificate = now.facts.certificate(catalog.digest)
+    def _settle(self, round_: "_Round", until: Moments, writers: Collection[int]) -> None:
         with invoice_writers(self._folder, writers, self._keeping) as out:
-            for writer, read, book in self._books(now, whole):
-                for part in parts_of(read):
-                    made = settle(self._tariff, part, book.of(np.unique(part.subscription)), certificate)
-                    out.append(writer, self._news(made, said))
-                    self.progress.done += int((part.revision == 0).sum())
-                    self._on_progress(self.progress)
-            if now.corrects and self.progress.waiting:
+            self._settle_parts(round_, out)
+            if round_.corrects and self.progress.waiting:
                 name, reason, detail = self.progress.waiting[0]
                 raise RatemillError(
                     f"nothing was changed: subscription {name} would not be settled: {reason}: {detail}"
                 )
-            out.publish(now.facts, until.usual, catalog.digest)
+            out.publish(round_.facts, until.usual, self._tariff.seller.catalog.digest)
 
-    def _books(self, now: "_Round", whole: WholeLedger) -> Iterator[tuple[int, Due, Book]]:
-        """What is due in parts, each of one writer, with what the ledger says of it; the next is read while one is
-        settled.
-        """
-        parts = list(self._parts_of_writers(now.due))
-        with ThreadPoolExecutor(1, "ledger") as thread:
-
-            def read(writer: int, part: Due) -> Future[Book]:
-                own = self._ids[np.unique(part.subscription)]
-                return thread.submit(now.reader.book, own, now.settled, whole, self._line_items_of(writer))
-
-            coming = read(*parts[0])
+    def _settle_parts(self, round_: "_Round", out: InvoiceWriters) -> None:
+        """Parts are settled side by side; each writer is given rows in the order of its parts."""
+        whole = round_.reader.whole(self._refunds, int(round_.due.start.min()))
+        said = round_.reader.waiting()
+        certificate = round_.facts.certificate(self._tariff.seller.catalog.digest)
+        last_of: dict[int, Future[None]] = {}
+        begun = []
+        with ThreadPoolExecutor(1, "ledger") as aside, ThreadPoolExecutor(_PARTS_AT_ONCE, "settlement") as threads:
             # Settling begins while this is found out, and then waits for it.
-            rated_twice = thread.submit(whole.rated_twice).result
-            for (writer, part), behind in zip_longest(parts, parts[1:]):
-                book = coming.result()
-                if behind is not None:
-                    coming = read(*behind)
-                yield writer, part, replace(book, rated_twice=rated_twice)
+            whole = replace(whole, rated_twice=aside.submit(whole.rated_twice).result)
+            shared = _Shared(round_, whole, said, certificate, out)
+            for writer, part in self._parts_of_writers(round_.due):
+                last_of[writer] = threads.submit(self._settle_part, shared, writer, part, last_of.get(writer))
+                begun.append(last_of[writer])
+            try:
+                for each in as_completed(begun):
+                    each.result()
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
 
-    def _line_items_of(self, writer: int) -> str:
+    def _settle_part(self, shared: "_Shared", writer: int, read: Due, before: Future[None] | None) -> None:
+        round_ = shared.round
+        own = self._ids[np.unique(read.subscription)]
+        line_items = self._line_items_of(writer, round_.at)
+        if 2 * len(own) < np.count_nonzero(self._writer_of == writer):
+            line_items += " SEMI JOIN due USING (subscription_id)"
+        book = round_.reader.book(own, round_.settled, shared.whole, line_items)
+        for part in parts_of(read):
+            made = settle(self._tariff, part, book.of(np.unique(part.subscription)), shared.certificate)
+            if before is not None:
+                before.result()
+            shared.out.append(writer, self._news(made, shared.said))
+            with self._lock:
+                self.progress.done += int((part.revision == 0).sum())
+                self._on_progress(self.progress)
+
+    def _line_items_of(self, writer: int, at: int) -> str:
         """The line items of the key groups of a settlement writer: one writer of the rating flow has written them."""
         rating = writer - self._folder.settlement_writers().start
-        return published_files_sql(self._folder.root, "line_items", self._folder.manifest(rating).stem)
+        return files_sql(visible_files(self._folder.root, "line_items", at, self._folder.manifest(rating).stem))
 
     def _parts_of_writers(self, due: Due) -> Iterator[tuple[int, Due]]:
         writers = self._writer_of[due.subscription]
@@ -232,9 +244,10 @@ class Closer:
         """The rows to write: what was said before of periods that wait is not said again."""
         periods = made.settled_periods
         waits = periods.filter(pl.col("outcome") == Outcome.WAITING.label)
-        self.progress.invoices += made.invoices.height
-        self.progress.lines += made.invoice_lines.height
-        self.progress.waiting += waits.select("subscription_id", "reason", "reason_detail").rows()
+        with self._lock:
+            self.progress.invoices += made.invoices.height
+            self.progress.lines += made.invoice_lines.height
+            self.progress.waiting += waits.select("subscription_id", "reason", "reason_detail").rows()
         if not waits.height:
             return made
         news = waits.join(said, on=["subscription_id", "period", "reason", "reason_detail"], how="anti")
@@ -247,10 +260,22 @@ class _Round:
     """One look at the ledger, and what is due by it; one that corrects is given up if its subscription waits."""
 
     reader: LedgerReader
+    at: int
     facts: Completeness
     due: Due
     settled: pl.DataFrame
     corrects: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What the parts of a round have in common; `said` is what was said before of periods that wait."""
+
+    round: _Round
+    whole: WholeLedger
+    said: pl.DataFrame
+    certificate: str
+    out: InvoiceWriters
 
 
 def parts_of(due: Due, height: int = _PERIODS_SETTLED_AT_ONCE) -> Iterator[Due]:

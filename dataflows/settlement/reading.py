@@ -21,7 +21,8 @@ import numpy as np
 import polars as pl
 
 from dataflows.ledger.commit import offsets_of
-from dataflows.ledger.published import published_files_sql
+from dataflows.ledger.manifest import now
+from dataflows.ledger.published import files_sql, visible_files
 from dataflows.settlement import statements
 from rating.book import INVOICED, REFUNDED, SETTLED, SUMMED, Book, RefundDone
 from rating.periods import microseconds, moment_of
@@ -33,6 +34,9 @@ from schemas.verdicts import VERDICT_LABELS
 Refunds = Sequence[tuple[str, str]]
 
 _MEMORY = "256MB"
+_HASHES_AT_ONCE = 8_000_000
+_MOST_ROWS = 1_000_000_000
+_OF_DUE = "FROM line_items SEMI JOIN due USING (subscription_id)"
 _LONGEST_LATENESS = 35 * 86_400_000_000
 
 
@@ -81,31 +85,38 @@ class Completeness:
 
 
 class LedgerReader:
-    """One consistent look at a ledger, whose tables are given by statements; close it to let the look go."""
+    """One consistent look at a ledger, whose tables are given by statements; close it to let the look go.
 
-    def __init__(self, tables: Mapping[str, str], threads: int, spill: Path, voided: Sequence[str] = ()) -> None:
+    Books may be read, and it may be asked what was rated twice, in several threads at once; nothing else may.
+    """
+
+    def __init__(self, tables: Mapping[str, str], spill: Path, voided: Sequence[str] = ()) -> None:
         # What does not fit goes to a folder of its own: two connections would mix up their files.
         self._spill = spill / f"queries-{os.getpid()}-{secrets.token_hex(4)}"
         self._connection = duckdb.connect(
-            config={"memory_limit": _MEMORY, "threads": str(threads), "temp_directory": str(self._spill)}
+            config={"memory_limit": _MEMORY, "threads": "1", "temp_directory": str(self._spill)}
         )
-        self._connection.execute("SET TimeZone = 'UTC'")
+        self._replaced = pl.DataFrame({"invoice_id": voided}, schema={"invoice_id": pl.String}).to_arrow()
+        self._make_ready(self._connection)
         for table, statement in tables.items():
             self._connection.execute(f"CREATE VIEW {table} AS {statement}")
-        replaced = pl.DataFrame({"invoice_id": voided}, schema={"invoice_id": pl.String})
-        self._connection.register("replaced", replaced.to_arrow())
-        self._connection.execute(statements.VOIDED)
-        self._connection.execute(statements.STANDING)
-        self._connection.execute("BEGIN TRANSACTION")
+        for view in (statements.VOIDED, statements.STANDING, statements.COUNTED):
+            self._connection.execute(view)
+
+    def _make_ready(self, connection: duckdb.DuckDBPyConnection) -> None:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("replaced", self._replaced)
+
+    def _beside(self) -> "closing[duckdb.DuckDBPyConnection]":
+        """A connection for another thread."""
+        connection = self._connection.cursor()
+        self._make_ready(connection)
+        return closing(connection)
 
     def close(self) -> None:
         """Let go of the look."""
         self._connection.close()
         shutil.rmtree(self._spill, ignore_errors=True)
-
-    def count_of(self, statement: str) -> int:
-        """The number of rows that a statement over the tables gives, all of which are made."""
-        return self._frame(statement).height
 
     def completeness(self, writers: int) -> Completeness:
         """How far the ledger is complete; `writers` is how many must have committed."""
@@ -156,14 +167,15 @@ class LedgerReader:
         self._connection.register("known", known.to_arrow())
         return [str(row[0]) for row in self._connection.execute(statements.STRAY_REFUNDS).fetchall()]
 
-    def book(
-        self, due: pl.DataFrame, settled: pl.DataFrame, whole: "WholeLedger", line_items: str = "FROM line_items"
-    ) -> Book:
+    def book(self, due: pl.DataFrame, settled: pl.DataFrame, whole: "WholeLedger", line_items: str = _OF_DUE) -> Book:
         """What the ledger says of the subscriptions of `due` (`subscription_id`, `subscription`), in their order.
 
-        `line_items` is a statement that gives all of theirs.
+        `line_items` is a statement that gives all of theirs, and perhaps others.
         """
-        self._connection.register("due", due.to_arrow())
+        with self._beside() as connection:
+            connection.register("due", due.to_arrow())
+            summed = _frame(connection, statements.SUMMED.format(line_items=line_items))
+            invoiced = _frame(connection, statements.INVOICED)
         place = np.zeros(int(due["subscription"].max()) + 1, np.int64)  # type: ignore[arg-type]
         place[due["subscription"].to_numpy()] = np.arange(len(due))
 
@@ -173,8 +185,8 @@ class LedgerReader:
 
         own = settled.join(due.select("subscription"), on="subscription", how="semi")
         return Book(
-            summed=ordered(self._frame(statements.SUMMED.format(line_items=line_items)), SUMMED),
-            invoiced=ordered(self._frame(statements.INVOICED), INVOICED),
+            summed=ordered(summed, SUMMED),
+            invoiced=ordered(invoiced, INVOICED),
             settled=ordered(own, SETTLED),
             refunded=whole.refunded,
             refunds_done=whole.refunds_done,
@@ -202,16 +214,35 @@ class LedgerReader:
         )
 
     def _rated_twice(self, since: int) -> dict[str, str]:
-        return dict(self._connection.execute(statements.RATED_TWICE, [since]).fetchall())
+        """Hashes are compared, which are few bytes; only events that share one, if any, are looked at."""
+        with self._beside() as connection:
+            [(events,)] = connection.execute("SELECT count(*) FROM events").fetchall()
+            width = 2**64 // (1 + events // _HASHES_AT_ONCE)
+            found = []
+            for least in range(0, 2**64, width):
+                asked = {"since": since, "least": least, "most": min(least + width, 2**64) - 1}
+                hashes = connection.execute(statements.HASHES, asked).fetchnumpy()["hashed"]
+                hashes.sort()
+                found.append(hashes[1:][hashes[1:] == hashes[:-1]])
+            shared = np.unique(np.concatenate(found))
+            if not len(shared):
+                return {}
+            connection.register("shared", pl.DataFrame({"hashed": shared}).to_arrow())
+            return dict(connection.execute(statements.RATED_TWICE, {"since": since}).fetchall())
 
     def _register_refunds(self, refunds: Refunds) -> None:
         asked = pl.DataFrame(refunds, schema={"refund": pl.String, "invoice": pl.String}, orient="row")
         self._connection.register("refunds", asked.to_arrow())
 
     def _frame(self, statement: str) -> pl.DataFrame:
-        found = pl.from_arrow(self._connection.sql(statement).to_arrow_table())
-        assert isinstance(found, pl.DataFrame), statement
-        return found
+        return _frame(self._connection, statement)
+
+
+def _frame(connection: duckdb.DuckDBPyConnection, statement: str) -> pl.DataFrame:
+    # All rows as one batch, or Polars copies each column to make it one.
+    found = pl.from_arrow(connection.sql(statement).to_arrow_table(batch_size=_MOST_ROWS))
+    assert isinstance(found, pl.DataFrame), statement
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +255,11 @@ class WholeLedger:
     rated_twice: Callable[[], Mapping[str, str]]
 
 
-def look(root: Path, threads: int = 1, voided: Sequence[str] = ()) -> "closing[LedgerReader]":
-    """A reader that is closed at the end of the block; it takes the invoices `voided` for voided."""
-    tables = {table: published_files_sql(root, table) for table in TABLES}
-    return closing(LedgerReader(tables, threads, root / "pending", voided))
+def look(root: Path, at: int | None = None, voided: Sequence[str] = ()) -> "closing[LedgerReader]":
+    """A reader that is closed at the end of the block; it takes the invoices `voided` for voided.
+
+    It sees the ledger as it is now, or was at a moment (microseconds since 1970).
+    """
+    moment = now() if at is None else at
+    tables = {table: files_sql(visible_files(root, table, moment)) for table in TABLES}
+    return closing(LedgerReader(tables, root / "pending", voided))

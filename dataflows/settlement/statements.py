@@ -8,15 +8,15 @@ STANDING = """
     CREATE VIEW standing_lines AS SELECT * FROM invoice_lines WHERE invoice_id NOT IN (SELECT voids FROM voided)
 """
 SUMMED = """
-    WITH own AS NOT MATERIALIZED ({line_items})
-    SELECT
-        due.subscription, l.product_id, l.product_version, l.charge_id, l.line_kind, l.tier, l.period_start, l.currency,
-        l.credential_id, bool_or(l.synthetic) AS synthetic, sum(l.quantity) AS quantity,
-        sum(l.usage_after - l.usage_before) AS usage, min(l.unit_price) AS unit_price_least,
-        max(l.unit_price) AS unit_price_most, sum(l.amount) AS amount
-    FROM own AS l JOIN due USING (subscription_id)
-    WHERE l.line_kind NOT IN ('trial', 'blocked')
-    GROUP BY ALL
+    WITH own AS NOT MATERIALIZED ({line_items}), summed AS NOT MATERIALIZED (
+        SELECT
+            subscription_id, product_id, product_version, charge_id, line_kind, tier, period_start, currency,
+            credential_id, bool_or(synthetic) AS synthetic, sum(quantity) AS quantity,
+            sum(usage_after - usage_before) AS usage, min(unit_price) AS unit_price_least,
+            max(unit_price) AS unit_price_most, sum(amount) AS amount
+        FROM own WHERE line_kind NOT IN ('trial', 'blocked') GROUP BY ALL
+    )
+    SELECT due.subscription, s.* EXCLUDE (subscription_id) FROM summed AS s JOIN due USING (subscription_id)
 """
 INVOICED = """
     SELECT
@@ -87,18 +87,18 @@ SETUP = """
         GROUP BY ALL HAVING sum(amount) <> 0
     ) GROUP BY ALL
 """
-# Hashes are counted, which are few bytes; only events that share one, if any, are looked at.
+COUNTED = """
+    CREATE VIEW counted AS SELECT source, event_id, subscription_id, event_time, hash(source, event_id) AS hashed
+    FROM events WHERE verdict IN ('rated', 'exempt', 'trial', 'blocked')
+"""
+HASHES = """
+    SELECT hashed FROM counted
+    WHERE event_time >= make_timestamptz($since) AND hashed BETWEEN $least::UBIGINT AND $most::UBIGINT
+"""
 RATED_TWICE = """
-    WITH counted AS NOT MATERIALIZED (
-        SELECT source, event_id, subscription_id FROM events
-        WHERE verdict IN ('rated', 'exempt', 'trial', 'blocked') AND event_time >= make_timestamptz(?)
-    )
     SELECT subscription_id, min(source || '/' || event_id) AS event FROM (
-        SELECT source, event_id, min(subscription_id) AS subscription_id FROM counted
-        WHERE hash(source, event_id) IN (
-            SELECT hashed FROM (SELECT hash(source, event_id) AS hashed FROM counted)
-            GROUP BY hashed HAVING count(*) > 1
-        )
+        SELECT source, event_id, min(subscription_id) AS subscription_id FROM counted SEMI JOIN shared USING (hashed)
+        WHERE event_time >= make_timestamptz($since)
         GROUP BY source, event_id HAVING count(*) > 1
     ) GROUP BY subscription_id
 """

@@ -5,10 +5,8 @@ never was; the next settlement finds its state in what is published, and removes
 """
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-
-import polars as pl
 
 from dataflows.ledger.commit import LanePosition
 from dataflows.ledger.compaction import Housekeeping
@@ -34,34 +32,21 @@ class InvoiceWriters:
         }
         self._has_rows = dict.fromkeys(self._writers, False)
         self._threads = ThreadPoolExecutor(2, "invoices")
-        self._under_way: Future[None] | None = None
 
     def append(self, writer: int, made: Settlement) -> None:
-        """Add rows to the open commit of a writer; waits for those that were given before."""
-        self._wait()
-        notices = self._threads.submit(made.notices)
-        self._under_way = self._threads.submit(self._append, writer, made, notices)
+        """Add rows to the open commit of a writer; of one writer by one thread at a time."""
+        with plain_os_errors(f"cannot write the ledger {self._folder.root}"):
+            self._has_rows[writer] |= any(rows.height for rows in made.without_notices().values())
+            self._writers[writer].append(made.tables())
 
     def publish(self, facts: Completeness, as_of: int, catalog: str) -> None:
         """Close the commits that have rows, made from what `facts` say, and show them to readers at once."""
-        self._wait()
         with plain_os_errors(f"cannot write the ledger {self._folder.root}"):
             written = [number for number, has_rows in self._has_rows.items() if has_rows]
             closing = [self._threads.submit(self._close, self._writers[one], facts, as_of, catalog) for one in written]
             for each in closing:
                 each.result()
             wait_until_visible(self._folder.manifest(number) for number in written)
-
-    def _wait(self) -> None:
-        if self._under_way is not None:
-            with plain_os_errors(f"cannot write the ledger {self._folder.root}"):
-                self._under_way.result()
-            self._under_way = None
-
-    def _append(self, writer: int, made: Settlement, notices: "Future[pl.DataFrame]") -> None:
-        self._has_rows[writer] |= any(rows.height for rows in made.without_notices().values())
-        self._writers[writer].append(made.without_notices())
-        self._writers[writer].append({"notifications": notices.result()})
 
     @staticmethod
     def _close(writer: LedgerWriter, facts: Completeness, as_of: int, catalog: str) -> None:

@@ -8,20 +8,19 @@ from; of the settlement flow a round has seen every round before it.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 
 from dataflows.ledger import manifest
 from dataflows.ledger.commit import offsets_of
-from dataflows.ledger.folder import LedgerFolder
+from dataflows.ledger.folder import NO_ROWS, LedgerFolder
 from dataflows.ledger.manifest import PublishedFile
+from dataflows.ledger.published import files_sql, listed
 from dataflows.settlement.reading import LedgerReader
 from dataflows.verification.commits import CommitRow
 from rating.periods import microseconds
 from schemas.ledger import TABLES
 
-_WHOLE = "SELECT * FROM read_parquet({files})"
 _FIRST_ROWS = (
     "SELECT * EXCLUDE (file_row_number) FROM read_parquet({files}, file_row_number = true)"
     " WHERE file_row_number < {rows}"
@@ -96,12 +95,11 @@ def look_before(
 ) -> "closing[LedgerReader]":
     """The ledger as a round saw it, which was to void some invoices."""
     tables = {table: _statement(folder, table, settled.seen, commits) for table in TABLES}
-    return closing(LedgerReader(tables, 1, folder.pending, voided))
+    return closing(LedgerReader(tables, folder.pending, voided))
 
 
 def _statement(folder: LedgerFolder, table: str, seen: Seen, commits: Commits) -> str:
-    whole = [folder.table(table) / "zz-schema.parquet"]
-    parts = []
+    whole, parts = [], []
     for writer, limit in seen.items():
         for file in manifest.load(folder.manifest(writer)).live(table):
             path = folder.table(table) / file.name
@@ -109,15 +107,11 @@ def _statement(folder: LedgerFolder, table: str, seen: Seen, commits: Commits) -
                 whole.append(path)
             elif file.sequence_first < limit:
                 rows = _rows_before(file, limit, commits[writer])
-                parts.append(_FIRST_ROWS.format(files=_listed([path]), rows=rows))
-    return " UNION ALL ".join([_WHOLE.format(files=_listed(whole)), *parts])
+                parts.append(_FIRST_ROWS.format(files=listed([path]), rows=rows))
+    return " UNION ALL ".join([files_sql([*whole, folder.table(table) / NO_ROWS]), *parts])
 
 
 def _rows_before(file: PublishedFile, limit: int, rows: Sequence[CommitRow]) -> int:
     if file.table == "commits":
         return limit - file.sequence_first
     return sum(int(row[file.table]) for row in rows[file.sequence_first : limit])
-
-
-def _listed(paths: Sequence[Path]) -> str:
-    return "[" + ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths) + "]"

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -43,10 +44,10 @@ def measure_crossing(settings: Settings, ledger: Path, subscriptions: int, per_s
     """Seconds from each event that crossed a threshold to its message, those of the warm-up left out."""
     check_topics(settings, make=True)
     publish_catalog(settings, bench_catalog(subscriptions, notification_threshold="0.5"))
-    asked = {"subscriptions": subscriptions, "per_second": per_second, "seconds": seconds + _WARM_UP_SECONDS}
-    where = {"bootstrap": settings.kafka["bootstrap.servers"], "prefix": settings.topic_prefix}
+    where: dict[str, Any] = {"bootstrap": settings.kafka["bootstrap.servers"], "prefix": settings.topic_prefix}
+    paced: dict[str, Any] = {"per_second": per_second, "seconds": seconds + _WARM_UP_SECONDS}
     with ThreadPoolExecutor(1) as thread, running(settings, ledger), _relay(settings, ledger):
-        producer = thread.submit(measure, "kafka_paced", **where, **asked)
+        producer = thread.submit(measure, "kafka_paced", subscriptions=subscriptions, **paced, **where)
         came = pl.DataFrame(list(_messages(settings, producer.done)), _SEEN, orient="row")
     records = read_table(ledger, "events").select(
         "partition", "offset", sent=pl.col("record_time").dt.epoch("ms") / 1e3

@@ -12,10 +12,10 @@ import orjson
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def measure(name: str, **arguments: Any) -> dict[str, Any]:
-    """Runs one of `MEASUREMENTS` in a fresh process with one Polars thread and gives its result."""
+def measure(name: str, *, polars_threads: int | None = 1, **arguments: Any) -> dict[str, Any]:
+    """Runs one of `MEASUREMENTS` in a fresh process and gives its result; Polars has a thread per core for None."""
     asked = [sys.executable, "-m", "ops.bench.worker", name, orjson.dumps(arguments, default=str).decode()]
-    environment = {**os.environ, "POLARS_MAX_THREADS": "1"}
+    environment = os.environ if polars_threads is None else {**os.environ, "POLARS_MAX_THREADS": str(polars_threads)}
     done = subprocess.run(asked, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True)
     result: dict[str, Any] = orjson.loads(done.stdout.splitlines()[-1])
     return result

@@ -9,7 +9,8 @@ import duckdb
 import pytest
 
 from dataflows.ledger.folder import existing_folder
-from dataflows.ledger.published import published_files_sql
+from dataflows.ledger.manifest import now
+from dataflows.ledger.published import files_sql, visible_files
 from dataflows.settings import Settings
 from tests.flow.child import POINTS
 from tests.flow.runs import BUSY, finish, start
@@ -99,8 +100,8 @@ def assert_each_by_its_own_writer(world: World, ledger: Path) -> None:
     folder, catalog = existing_folder(ledger), world.compiled()
     hashes, shape = catalog.subscriptions.id_hash, folder.shape
     for writer in folder.writers():
-        own = published_files_sql(ledger, "line_items", folder.manifest(writer).stem)
-        names = duckdb.sql(f"SELECT DISTINCT subscription_id FROM ({own})").fetchall()
+        own = visible_files(ledger, "line_items", now(), folder.manifest(writer).stem)
+        names = duckdb.sql(f"SELECT DISTINCT subscription_id FROM ({files_sql(own)})").fetchall()
         assert names
         for (name,) in names:
             assert int(hashes[catalog.subscription_rows[name]]) % shape.key_groups % shape.writers == writer, name

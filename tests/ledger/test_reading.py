@@ -7,10 +7,13 @@ import time
 from pathlib import Path
 
 import duckdb
+import msgspec
 import pytest
 
-from dataflows.ledger.folder import open_folder
-from dataflows.ledger.published import live_files, published_files_sql
+from dataflows.errors import RatemillError
+from dataflows.ledger.folder import NO_ROWS, open_folder
+from dataflows.ledger.manifest import Manifest, PublishedFile, now
+from dataflows.ledger.published import files_sql, live_files, published_files_sql, visible_files
 from schemas.ledger import TABLES
 from tests.flow.runs import BUSY, ROOT, finish, start
 from tests.flow.world import FILES, World, assert_same_ledger, make_world
@@ -73,6 +76,24 @@ def test_an_empty_ledger_has_its_columns(connection):
         described = connection.execute(f"DESCRIBE {table}").fetchall()
         assert [row[0] for row in described] == schema.names
         assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+
+
+def test_files_are_read_whatever_their_folder_is_called(tmp_path):
+    folder = tmp_path / "ledger [1]*"
+    open_folder(folder, 16, 2)
+    for table, schema in TABLES.items():
+        described = duckdb.sql(f"DESCRIBE {files_sql(visible_files(folder, table, now()))}").fetchall()
+        assert [row[0] for row in described] == schema.names
+
+
+def test_a_moment_that_the_ledger_cannot_tell_any_more(tmp_path):
+    folder = open_folder(tmp_path / "ledger", 16, 2)
+    known = Manifest([PublishedFile("events", "kept.parquet", 1, 0, 0, visible_from=50, complete_since=100)])
+    folder.manifest(1).write_bytes(msgspec.json.encode(known.files))
+    with pytest.raises(RatemillError, match="run it again"):
+        visible_files(folder.root, "events", 99)
+    assert [file.name for file in visible_files(folder.root, "events", 100)] == ["kept.parquet", NO_ROWS]
+    assert [file.name for file in visible_files(folder.root, "events", 100, "writer-0")] == [NO_ROWS]
 
 
 def test_decimals_keep_their_types(connection):

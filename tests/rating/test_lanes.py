@@ -30,3 +30,4 @@ def test_a_remembered_period_is_the_period():
         moments = clocks.anchor[rows] + random.integers(0, 3 * 10**13, 200)
         remembered, plain = clocks.periods_of(rows, moments, found), clocks.periods_of(rows, moments)
         assert all((one == other).all() for one, other in zip(remembered, plain, strict=True))
+        assert (clocks.numbers_of(rows, moments) == plain[0]).all()

@@ -20,7 +20,7 @@ from dataflows.ledger import manifest, writer
 from dataflows.ledger.folder import LedgerFolder
 from dataflows.ledger.published import read_table
 from dataflows.ledger.writer import LedgerWriter
-from dataflows.settlement import closing
+from dataflows.settlement import closing, reading
 from dataflows.settlement.alone import settling_alone
 from ops.ledger_views import open_ledger
 from ops.settling import correct_invoice, settle_ledger
@@ -99,6 +99,39 @@ def test_however_the_work_is_split(world, tmp_path, writers):
     settle(other, other.root)
     # Which notices and invoices there are does not depend on the split, what they were made from is named by it.
     same(tables(ledger, "certificate"), tables(other.root, "certificate"))
+
+
+def test_however_small_the_parts_are(world, tmp_path, monkeypatch):
+    """Side by side, and yet each writer's rows come in the same order."""
+    at_once, in_parts = (copy(world, tmp_path / name) for name in ("once", "parts"))
+    settle(world, at_once)
+    monkeypatch.setattr(closing, "_PERIODS_READ_AT_ONCE", 1)
+    settle(world, in_parts)
+    for name in TABLES:
+        assert read_table(in_parts, name).to_dicts() == read_table(at_once, name).to_dicts(), name
+
+
+def test_a_part_that_fails(world, tmp_path, monkeypatch):
+    """Nothing is published, and the next settlement is as if nothing had happened."""
+    undisturbed, failed = (copy(world, tmp_path / name) for name in ("undisturbed", "failed"))
+    settle(world, undisturbed)
+    calls = iter(range(1_000_000))
+
+    def failing(*arguments: Any) -> Any:
+        if next(calls) == 2:
+            raise RatemillError("the third part fails")
+        return plain(*arguments)
+
+    plain = closing.settle
+    with monkeypatch.context() as patch:
+        patch.setattr(closing, "_PERIODS_READ_AT_ONCE", 1)
+        patch.setattr(closing, "settle", failing)
+        with pytest.raises(RatemillError, match="the third part fails"):
+            settle(world, failed)
+    assert next(calls) < 20, "the parts behind it were settled all the same"
+    assert read_table(failed, "invoices").is_empty()
+    settle(world, failed)
+    same(tables(undisturbed), tables(failed))
 
 
 def die_at(point: str) -> None:
@@ -189,7 +222,9 @@ def test_a_kind_of_line_that_there_is_not(world, tmp_path):
     assert read_table(ledger, "invoices").height > 10
 
 
-def test_an_event_that_was_rated_twice(world, tmp_path):
+@pytest.mark.parametrize("hashes_at_once", [8_000_000, 100])
+def test_an_event_that_was_rated_twice(world, tmp_path, monkeypatch, hashes_at_once):
+    monkeypatch.setattr(reading, "_HASHES_AT_ONCE", hashes_at_once)
     ledger = copy(world, tmp_path)
 
     def as_the_one_before(rows: pl.DataFrame) -> pl.DataFrame:
