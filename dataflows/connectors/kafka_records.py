@@ -5,6 +5,7 @@ The rule: what is refused keeps its key and headers in its ledger row, so that i
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import cast
 
 import msgspec
@@ -17,6 +18,7 @@ from rating.batch import DecodedBatch
 
 Header = tuple[str, bytes | None]
 _BINARY_MODE = "ce_"
+_moment = itemgetter(1)  # of the pair that tells a record's time
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +45,19 @@ class Records:
 
 def records_of(messages: Sequence[Message]) -> Records:
     """The columns of these messages, which are records and no errors."""
-    values = [message.value() or b"" for message in messages]
     # `map` on the library's methods takes half the time of a comprehension, once per record.
+    told = list(map(Message.value, messages))
+    values = cast(list[bytes], told) if all(told) else [value or b"" for value in told]
     if any(map(Message.headers, messages)):
         headers = [headers_of(message) for message in messages]
         values = [
             structured(value, own) if own and any(name.startswith(_BINARY_MODE) for name, _ in own) else value
             for value, own in zip(values, headers, strict=True)
         ]
-    times = np.array([moment for _, moment in map(Message.timestamp, messages)], np.int64) * 1_000
+    times = np.fromiter(map(_moment, map(Message.timestamp, messages)), np.int64, len(messages)) * 1_000
     return Records(
         values,
-        np.array(list(map(Message.offset, messages)), np.int64),
+        np.fromiter(map(Message.offset, messages), np.int64, len(messages)),
         times,
         sum(map(len, values)),
         messages,

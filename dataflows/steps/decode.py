@@ -6,7 +6,7 @@ The fast path takes a record only where its values are certain (`scan`, `values`
 depends on its neighbours, and a good record never pays for a bad one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import TypeAlias
@@ -18,7 +18,7 @@ import xxhash
 
 from dataflows.steps.exact import decode_exactly
 from dataflows.steps.formats import translated
-from dataflows.steps.lines import after_last_line
+from dataflows.steps.lines import after_last_line, count_lines
 from dataflows.steps.scan import ABSENT, BLANK, UNUSUAL, USUAL, Names, Places, Scanned, scan
 from dataflows.steps.values import (
     BEYOND_ASCII,
@@ -110,11 +110,14 @@ def decode(
 
 
 def _scanned(records: Sequence[bytes], elements: tuple[str, ...]) -> tuple[Bytes, Scanned]:
-    joined = b"\n".join(chain(records, [b""]))
-    if joined.count(b"\n") != len(records):
-        joined = b"\n".join([*(_NOT_ONE_LINE if b"\n" in record else record for record in records), b""])
-    text = np.frombuffer(joined, np.uint8)
+    text = _lines(chain(records, [b""]))
+    if count_lines(text) != len(records):
+        text = _lines([*(_NOT_ONE_LINE if b"\n" in record else record for record in records), b""])
     return text, scan(text, _names(elements))
+
+
+def _lines(records: Iterable[bytes]) -> Bytes:
+    return np.frombuffer(b"\n".join(records), np.uint8)
 
 
 @lru_cache(maxsize=64)
