@@ -30,6 +30,15 @@ def test_an_epoch_ends_when_its_time_is_over(source):
     assert ends == [False, True, False, True, False]
 
 
+def test_an_epoch_whose_beginning_was_asked_for_late_ends_as_the_engine_ends_it(monkeypatch):
+    """The engine had looked at its clock 0.05 s before it came to ask: for it, the epoch is older than for us."""
+    moments = iter([0.05, 0.5])
+    monkeypatch.setattr(give_way.time, "monotonic", lambda: next(moments))
+    source = Backpressure(EPOCH)
+    source.asked()
+    assert source.ends_epoch()
+
+
 def test_it_sleeps_from_the_end_of_an_epoch_until_it_is_asked_again(source):
     logic = GiveWay()
     source.asked()
