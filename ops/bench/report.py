@@ -47,8 +47,9 @@ usage, tiers and amounts; *admit* finds subscriptions and reads elements before 
 """
 _SETTLEMENT = """\
 Settling is timed from the look at the ledger to the published invoices: a recurring fee, tiers of usage and a least
-spend for each subscription. The *aggregate* is one statement of DuckDB over the same line items that sums what
-invoice lines need of them; both have one thread for queries. Peak memory holds the catalog and everything else.
+spend for each subscription. The *aggregate* is one statement of DuckDB over the view of the same line items, which sums
+what invoice lines need of them; it has one thread, settling all cores. Peak memory holds the catalog and everything
+else.
 """
 
 
