@@ -101,9 +101,13 @@ class CatalogVersions:
         """Returns when no catalog can be published any more that takes effect up to this moment, or on `give_up`."""
         with self._news:
             while self._known_until < clock and not give_up():
-                if self._failure is not None:
-                    raise self._failure
+                self.check()
                 self._news.wait(_SECONDS_BETWEEN_LOOKS)
+
+    def check(self) -> None:
+        """RatemillError if nothing more will be learned."""
+        if self._failure is not None:
+            raise self._failure
 
     def _compile(self, digest: str, wanted: "Future[CompiledCatalog]") -> None:
         try:

@@ -34,6 +34,10 @@ class Catalogs(Protocol):
         """Returns when no catalog can be published any more that takes effect up to this moment, or on `give_up`."""
         ...
 
+    def check(self) -> None:
+        """RatemillError if it is not learned any more what is published."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class OneCatalog:
@@ -62,3 +66,6 @@ class OneCatalog:
     def wait_until_known(self, clock: int, give_up: Callable[[], bool]) -> None:
         """Nothing will be published."""
         del clock, give_up
+
+    def check(self) -> None:
+        """There is nothing to learn."""

@@ -2,7 +2,7 @@
 
 import gc
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from threading import Event
 
@@ -31,20 +31,29 @@ def plan_of_files(
     return RatingPlan(OneCatalog(catalog), folder, files, settings)
 
 
-def plan_of_topic(folder: LedgerFolder, given: TopicInput, settings: Settings, stopping: Event) -> RatingPlan:
-    """The published catalogs rate a topic until `stopping` is set; begins to follow the catalogs."""
+def _write_line(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def plan_of_topic(
+    folder: LedgerFolder,
+    given: TopicInput,
+    settings: Settings,
+    stopping: Event,
+    remark: Callable[[str], None] = _write_line,
+) -> RatingPlan:
+    """The published catalogs rate a topic until `stopping` is set; begins to follow the catalogs.
+
+    `remark` is told, in sentences, what a person should know.
+    """
     versions = CatalogVersions(CatalogHistory(folder.root))
-    follower = CatalogFollower(settings, versions, _write_line)
+    follower = CatalogFollower(settings, versions, remark)
     follower.start()
     follower.wait_for_first(settings.start_seconds)
     # A poll makes an object of each record, all of them gone with it and none in a cycle: with the usual threshold,
     # looking for cycles takes longer than rating.
     gc.set_threshold(_POLLS_BETWEEN_LOOKS_FOR_CYCLES * BATCHES_OF_POLL * settings.batch_records)
     return RatingPlan(versions, folder, given, settings, stopping=stopping)
-
-
-def _write_line(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)
 
 
 def plan_among_peers() -> RatingPlan:

@@ -7,6 +7,7 @@ that has ever been committed. May be repeated, also after a run, which publishes
 import fcntl
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 from dataflows.connectors.announcements import writer_name
@@ -24,6 +25,8 @@ READ_STEP = "read"
 RATE_STEP = "rate"
 LEDGER_STEP = "ledger"
 _PEER_OPTIONS = ("-a", "--addresses", "-i", "--process-id")
+_SECONDS_FOR_FIRST_PEER = 60
+_SECONDS_BETWEEN_LOOKS = 0.1
 _PEER_VARIABLES = ("BYTEWAX_ADDRESSES", "BYTEWAX_PROCESS_ID", "BYTEWAX_POD_NAME")
 
 
@@ -82,17 +85,30 @@ def lane_progress(folder: LedgerFolder) -> dict[int, int | None]:
 def prepare_among_peers(folder: LedgerFolder) -> None:
     """Prepare for a run that Bytewax's own command starts, whose processes all come here before the first one runs.
 
-    The first process prepares; all of them hold the ledger together until they end.
+    The first process prepares, and the others wait for it; all of them hold the ledger together until they end.
     """
+    last = time.monotonic() + _SECONDS_FOR_FIRST_PEER
     try:
         alone = take_lock(folder, fcntl.LOCK_EX)
     except RatemillError:
         if not _has_peers():
             raise
-        take_lock(folder, fcntl.LOCK_SH)
+        while not _joins(folder, time.monotonic() > last):
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
         return
     prepare(folder)
     fcntl.flock(alone, fcntl.LOCK_SH)
+
+
+def _joins(folder: LedgerFolder, gives_up: bool) -> bool:
+    """Whether the ledger is held together with peers now; on giving up, RatemillError says that it is not."""
+    try:
+        take_lock(folder, fcntl.LOCK_SH)
+    except RatemillError:
+        if gives_up:
+            raise
+        return False
+    return True
 
 
 def _has_peers() -> bool:

@@ -14,7 +14,7 @@ from dataflows.errors import RatemillError, UnmendableError
 from dataflows.failures import plain_failures
 from dataflows.ledger.folder import open_folder
 from dataflows.plans import plan_of_files, plan_of_topic
-from dataflows.processes import SENTENCE_EXIT, STOP, UNMENDABLE_EXIT, Task
+from dataflows.processes import SENTENCE_EXIT, STOP, UNMENDABLE_EXIT, Task, pass_on
 from dataflows.rating import RatingPlan, build_flow
 from dataflows.recovery import used_by_engine
 from dataflows.settings import Settings
@@ -70,7 +70,7 @@ def _plan(task: Task, stopping: threading.Event) -> RatingPlan:
     settings = Settings.model_validate_json(task.settings)
     folder = open_folder(Path(task.ledger), settings.key_groups, settings.writers)
     if task.topic is not None:
-        return plan_of_topic(folder, task.topic, settings, stopping)
+        return plan_of_topic(folder, task.topic, settings, stopping, pass_on)
     return plan_of_files(compile_catalog(load_catalog(Path(task.catalog))), folder, task.files, settings)
 
 

@@ -32,6 +32,8 @@ SENTENCE_EXIT = 65
 UNMENDABLE_EXIT = 66
 STOP = b"s"
 PROGRAM = "dataflows.process"
+# Led by this, a line is for a person although its process goes on.
+_REMARK = "\x02"
 KILLED = "a rating process was killed; the next run goes on from the last commit"
 
 
@@ -59,7 +61,7 @@ def tasks_of(
     catalog: str = "",
 ) -> list[Task]:
     """One task for each process of the settings."""
-    addresses = _free_addresses(settings.processes) if settings.processes > 1 else []
+    addresses = free_addresses(settings.processes) if settings.processes > 1 else []
     return [
         Task(
             process=number,
@@ -93,6 +95,7 @@ class Child:
     """One process of the flow; what it writes is kept back, as most of it is the engine's noise."""
 
     def __init__(self, task: Task, lock: int, program: str) -> None:
+        self._heard = 0
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (`forget` closes it)
         root = str(Path(__file__).resolve().parents[1])
         self.process = subprocess.Popen(
@@ -129,9 +132,23 @@ class Child:
         self.process.stdin.close()
 
     def text(self) -> str:
-        """What the process wrote."""
+        """What the process wrote, but for its remarks; once it has ended."""
         self._said.seek(0)
-        return self._said.read().decode("utf-8", "replace")
+        lines = self._said.read().decode("utf-8", "replace").splitlines()
+        return "\n".join(line for line in lines if not line.startswith(_REMARK))
+
+    def remarks(self) -> list[str]:
+        """What it passed on since this was asked before."""
+        # The process writes where its last line ended: a `read` of ours would move that.
+        size = os.fstat(self._said.fileno()).st_size
+        lines = os.pread(self._said.fileno(), size - self._heard, self._heard)
+        whole, ending, _ = lines.rpartition(b"\n")
+        self._heard += len(whole + ending)
+        return [
+            line.removeprefix(_REMARK)
+            for line in whole.decode("utf-8", "replace").splitlines()
+            if line.startswith(_REMARK)
+        ]
 
     def forget(self) -> None:
         """Let go of what it wrote."""
@@ -145,6 +162,12 @@ class Child:
         except BrokenPipeError:
             # It has ended, which whoever watches it will see.
             return
+
+
+def pass_on(remark: str) -> None:
+    """Tell the process that started this one what a person should know; for processes of `Children` only."""
+    sys.stderr.write(f"{_REMARK}{remark}\n")
+    sys.stderr.flush()
 
 
 class Children:
@@ -186,6 +209,10 @@ class Children:
         for child in self._children:
             child.forget()
 
+    def remarks(self) -> list[str]:
+        """What they passed on since this was asked before; several may say the same."""
+        return [remark for child in self._children for remark in child.remarks()]
+
     def sentences(self, code: int) -> list[str]:
         """What those with this exit code said last, without those that could not say anything."""
         ended = [child.text().strip().splitlines() for child in self._children if child.process.poll() == code]
@@ -221,7 +248,8 @@ def _raise_first_failure(children: Children, plan: RatingPlan, files: Sequence[I
         raise RatemillError(KILLED if killed else SILENT)
 
 
-def _free_addresses(count: int) -> list[str]:
+def free_addresses(count: int) -> list[str]:
+    """So many addresses on this machine at which nobody listens now."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     addresses = [f"127.0.0.1:{taken.getsockname()[1]}" for taken in sockets]
     for taken in sockets:

@@ -61,6 +61,7 @@ class Supervisor:
     program: str = PROGRAM
     stopping: threading.Event = field(default_factory=threading.Event)
     condition: Condition = field(default_factory=Condition)
+    _remarked: set[str] = field(default_factory=set)
     _failures_in_a_row: int = 0
     _bugs_in_a_row: int = 0
     _commits: int = 0
@@ -94,6 +95,7 @@ class Supervisor:
             if ending is Ending.STOPPED:
                 self._let_end(children)
             children.end(_SECONDS_TO_END)
+            self._pass_on(children)
             return ending, self._why(children)
         finally:
             if self.condition.running:
@@ -119,9 +121,17 @@ class Supervisor:
                 return Ending.NOT_STARTED
             elif self.condition.running and now - seen_at > self.settings.stall_seconds:
                 return Ending.STALLED
+            self._pass_on(children)
             self.on_look()
             self.stopping.wait(1 / LOOKS_PER_SECOND)
         return Ending.STOPPED
+
+    def _pass_on(self, children: Children) -> None:
+        """What processes remark; each of them says it."""
+        for remark in children.remarks():
+            if remark not in self._remarked:
+                self._remarked.add(remark)
+                self.remark(remark)
 
     def _let_end(self, children: Children) -> None:
         children.ask_to_stop()

@@ -73,7 +73,8 @@ def misfits(
 
 
 def _first_of_each(rows: pl.DataFrame) -> Iterator[dict[str, Any]]:
-    return rows.unique("subscription", keep="first", maintain_order=True).iter_rows(named=True)
+    """One row of each subscription, which does not depend on the order in which they were read."""
+    return rows.sort(rows.columns).unique("subscription", keep="first", maintain_order=True).iter_rows(named=True)
 
 
 def _of_no_kind(lines: pl.DataFrame) -> pl.DataFrame:
@@ -128,7 +129,7 @@ def unexplained(usage: pl.DataFrame, catalog: CompiledCatalog) -> Iterator[Wait]
     owed = lines.group_by("pair").agg(pl.col("amount").sum())
     whole = pl.DataFrame({"pair": np.arange(len(sums))}).join(owed, on="pair", how="left", maintain_order="left")
     differing = sums.with_columns(owed=whole["amount"].fill_null(0)).filter(pl.col("exact") != pl.col("owed"))
-    for row in differing.iter_rows(named=True):
+    for row in differing.sort(_OF_CHARGE).iter_rows(named=True):
         said, owes = (format_scaled(row[name], AMOUNT_SCALE) for name in ("exact", "owed"))
         name = catalog.charges.ids[row["charge"]]
         detail = f"the lines of charge {name} in period {row['number'] + 1} sum to {said}, and its usage costs {owes}"
@@ -140,7 +141,7 @@ def vanished(usage: pl.DataFrame, invoiced: pl.DataFrame) -> Iterator[Wait]:
     of_usage = invoiced.filter((pl.col("kind") == LineKind.USAGE) & (pl.col("charge") != NO_CHARGE))
     sums = of_usage.group_by(_OF_CHARGE).agg(pl.col("invoiced_exact").sum()).filter(pl.col("invoiced_exact") != 0)
     gone = sums.join(usage, on=_OF_CHARGE, how="anti") if sums.height else sums
-    for row in gone.iter_rows(named=True):
+    for row in gone.sort(_OF_CHARGE).iter_rows(named=True):
         detail = f"period {row['number'] + 1} was invoiced for usage, and the ledger has no lines of it any more"
         yield Wait(row["subscription"], Waiting.USAGE_DIFFERS, detail)
 

@@ -26,6 +26,7 @@ from dataflows.connectors.kafka_client import (
     topic_facts,
 )
 from dataflows.connectors.kafka_records import Records, records_of
+from dataflows.connectors.kafka_standstill import Standstill
 from dataflows.connectors.topic import Place, TopicInput, lost_records, offsets_of
 from dataflows.errors import RatemillError, UnmendableError
 from dataflows.metrics import Stage, count_read, timed
@@ -89,11 +90,13 @@ class TopicReader:
         self._give_up = give_up
         partitions = given.partitions_of(consumer)
         self._clocks = {number: _clock(given.places[number]) for number in partitions}
-        self._ends: dict[int, int] = {}
+        self._next_offsets = {number: given.places[number].next_offset for number in partitions}
+        self._at_end: set[int] = set()
         self._next_look = 0.0
         self._to_tell: dict[int, int] = {}
         self._told = self._to_tell
         self._admin = admin_client(settings)
+        self._standstill = Standstill(self._topic, self._admin)
         with plain_kafka_errors(f"reading {self._topic}"):
             self._consumer = Consumer(client_settings(settings, {**_OURS, "group.id": settings.group}))
             self._consumer.assign(
@@ -104,6 +107,7 @@ class TopicReader:
         """The next records, gathered for a tenth of a second, or what is waiting; empty when there are none."""
         with plain_kafka_errors(f"reading {self._topic}"), timed(Stage.READ):
             self._tell_group()
+            self._catalogs.check()
             messages = self._gather()
         batches: list[tuple[str, DecodedBatch]] = []
         size = 0
@@ -112,10 +116,11 @@ class TopicReader:
         if records_alone and not self._is_still_the_topic():
             return Poll([], 0, [])
         for partition, own in _of_partitions(records_alone).items():
-            self._ends.pop(partition, None)
+            self._at_end.discard(partition)
             with timed(Stage.DECODE):
                 records = records_of(own)
             size += records.size
+            self._next_offsets[partition] = int(records.offsets[-1]) + 1
             batches += self._decoded(partition, records)
         for message in errors:
             self._heed(message)
@@ -154,7 +159,8 @@ class TopicReader:
             messages += piece
             size += sum(map(len, piece))
             if len(piece) < wanted:
-                break
+                return messages
+        self._standstill.forget()
         return messages
 
     def _tell_group(self) -> None:
@@ -207,7 +213,8 @@ class TopicReader:
         assert error is not None
         match error.code():
             case KafkaError._PARTITION_EOF:
-                self._ends[_partition(message)] = cast(int, message.offset())
+                self._at_end.add(_partition(message))
+                self._next_offsets[_partition(message)] = cast(int, message.offset())
             case KafkaError._AUTO_OFFSET_RESET:
                 raise UnmendableError(self._what_was_lost(_partition(message)))
             case _ if error.retriable() or error.code() in _PASSING:
@@ -243,19 +250,25 @@ class TopicReader:
             yield catalog.digest, batch
 
     def _look(self) -> list[tuple[int, int, int]]:
-        """Now and then, which of the partitions that were read to their end still are."""
-        if not self._ends or time.monotonic() < self._next_look:
+        """Now and then, which of the partitions that were read to their end still are; and whether all of them move."""
+        if time.monotonic() < self._next_look:
             return []
         self._next_look = time.monotonic() + _SECONDS_BETWEEN_LOOKS
         moment = time.time_ns() // 1_000
         if not self._is_still_the_topic():
             return []
         try:
-            behind = offsets_of(self._admin, self._topic, self._ends, OffsetSpec.latest(), _SECONDS_TO_LOOK)
+            ends = offsets_of(self._admin, self._topic, self._next_offsets, OffsetSpec.latest(), _SECONDS_TO_LOOK)
         except RatemillError:
             # The broker is away, so nobody knows whether something stands there: progress waits.
+            self._standstill.forget()
             return []
-        return [(number, end, moment) for number, end in self._ends.items() if behind.get(number) == end]
+        self._standstill.check({number: at for number, at in self._next_offsets.items() if ends[number] > at})
+        return [
+            (number, ends[number], moment)
+            for number in sorted(self._at_end)
+            if ends[number] == self._next_offsets[number]
+        ]
 
 
 _PASSING = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE})

@@ -7,7 +7,7 @@ not own: reading (`kafka_reader`). The rule: a place that no longer exists in th
 from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
-from confluent_kafka import TopicPartition
+from confluent_kafka import IsolationLevel, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from dataflows.connectors.kafka_client import (
@@ -221,12 +221,17 @@ def _lost(topic: str, partition: int, next_offset: int, first_offset: int) -> st
 
 
 def offsets_of(
-    admin: AdminClient, topic: str, partitions: Iterable[int], which: OffsetSpec, seconds: float = SECONDS_TO_ANSWER
+    admin: AdminClient,
+    topic: str,
+    partitions: Iterable[int],
+    which: OffsetSpec,
+    seconds: float = SECONDS_TO_ANSWER,
+    isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
 ) -> dict[int, int]:
     """The offset of the first record, or the one behind the last, of these partitions, asked of the broker."""
     asked = {TopicPartition(topic, partition): which for partition in partitions}
     if not asked:
         return {}
     with plain_kafka_errors(f"asking for the offsets of {topic}"):
-        answers = admin.list_offsets(asked)
+        answers = admin.list_offsets(asked, isolation_level=isolation)
         return {place.partition: answer(admin, offset, seconds).offset for place, offset in answers.items()}

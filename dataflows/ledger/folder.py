@@ -105,8 +105,8 @@ def open_folder(path: Path, key_groups: int, writers: int) -> LedgerFolder:
     for name in ("key_groups", "writers"):
         if getattr(shape, name) != getattr(wanted, name):
             raise RatemillError(
-                f"the ledger {path} was made with {name} = {getattr(shape, name)}, which cannot change;"
-                f" the settings say {getattr(wanted, name)}"
+                f"the ledger {path} was made with {name} = {getattr(shape, name)}, which cannot change; the settings"
+                f" say {getattr(wanted, name)}: set RATEMILL_{name.upper()} to {getattr(shape, name)}"
             )
     return folder
 

@@ -2,10 +2,12 @@
 
 A statement sees the state of the ledger at its own start. DuckDB expands the file pattern after that moment and reads
 the manifest later still; both only ever hold more than the state needs, and the filter takes exactly that state. The
-list is one value, so that DuckDB builds the join on it and opens no file that is not in it (up to 50 files).
+list is one value, so that DuckDB builds the join on it and opens no file that is not in it, up to the number of files
+that its setting `dynamic_or_filter_threshold` says.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -14,6 +16,7 @@ import pyarrow.parquet as pq
 
 from dataflows.ledger import manifest
 from dataflows.ledger.folder import NO_ROWS
+from dataflows.ledger.manifest import PublishedFile
 from schemas.ledger import TABLES
 
 _COLUMNS = (
@@ -21,9 +24,10 @@ _COLUMNS = (
     " 'level': 'INTEGER', 'visible_from': 'BIGINT', 'visible_until': 'BIGINT',"
     " 'complete_since': 'BIGINT'}"
 )
-_FILES = "SELECT * FROM read_parquet({files})"
+# A folder above called `name=value` says nothing about the rows.
+_FILES = "SELECT * FROM read_parquet({files}, hive_partitioning = false)"
 _STATEMENT = """\
-SELECT * FROM read_parquet({pattern})
+SELECT * FROM read_parquet({pattern}, hive_partitioning = false)
 WHERE filename IN (
     SELECT unnest((
         SELECT list({folder} || name) FROM read_json({manifests}, format = 'array', columns = {columns})
@@ -49,16 +53,30 @@ def published_files_sql(root: Path, table: str) -> str:
     )
 
 
-def visible_files(root: Path, table: str, at: int, writer: str = "*") -> list[Path]:
-    """The files of a ledger's table that hold what was published at a moment (microseconds since 1970), one without
-    rows among them; of all writers, or of the one whose manifest has this name, without its suffix.
+@dataclass(frozen=True, slots=True)
+class VisibleFiles:
+    """The files of a ledger that hold what was published at one moment, by the manifest that names them."""
 
-    RatemillError if files of that time have been removed.
-    """
-    folder = root.resolve() / table
-    states = [manifest.load(path) for path in sorted((root / "manifest").glob(f"{writer}.json"))]
-    seen = [file for state in states for file in state.visible_at(at) if file.table == table]
-    return [*(folder / file.name for file in seen), folder / NO_ROWS]
+    root: Path
+    _by_manifest: Mapping[Path, Sequence[PublishedFile]]
+
+    @classmethod
+    def at(cls, root: Path, moment: int) -> "VisibleFiles":
+        """Those of a moment (microseconds since 1970); RatemillError if some of that time have been removed."""
+        paths = sorted((root / "manifest").glob("*.json"))
+        return cls(root, {path: manifest.load(path).visible_at(moment) for path in paths})
+
+    @classmethod
+    def now(cls, root: Path) -> "VisibleFiles":
+        """Those of this moment."""
+        return cls.at(root, manifest.now())
+
+    def of(self, table: str, path: Path | None = None) -> list[Path]:
+        """The files of a table, one without rows behind them; of all writers, or of the one whose manifest this is."""
+        folder = self.root.resolve() / table
+        seen = self._by_manifest.values() if path is None else [self._by_manifest[path]]
+        named = [folder / file.name for files in seen for file in files if file.table == table]
+        return [*named, folder / NO_ROWS]
 
 
 def files_sql(files: Sequence[Path]) -> str:

@@ -58,7 +58,8 @@ class TableFile:
         self.append_arrow(rows.to_arrow(compat_level=pl.CompatLevel.newest()))
 
     def append_arrow(self, rows: pa.Table) -> None:
-        """Add rows whose columns and types are, or cast to, those of the table's Arrow schema."""
+        """Add rows whose columns are those of the table, of types that are its own or cast to them."""
+        assert rows.column_names == self._schema.names, f"{self._table}: {rows.column_names}"
         columns = [
             encoded(column) if field.type == DICTIONARY else column.cast(field.type)
             for field, column in zip(self._schema, rows.columns, strict=True)

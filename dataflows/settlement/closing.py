@@ -16,9 +16,9 @@ import polars as pl
 from dataflows.errors import RatemillError
 from dataflows.ledger.compaction import Housekeeping
 from dataflows.ledger.folder import LedgerFolder
-from dataflows.ledger.manifest import now, show_now
-from dataflows.ledger.published import files_sql, visible_files
-from dataflows.settlement.reading import Completeness, LedgerReader, WholeLedger, look
+from dataflows.ledger.manifest import show_now
+from dataflows.ledger.published import VisibleFiles, files_sql
+from dataflows.settlement.reading import Completeness, LedgerReader, WholeLedger, look, look_at
 from dataflows.settlement.writing import InvoiceWriters, invoice_writers
 from rating.book import moved, settled_numbers
 from rating.due import NEVER, VOIDS_NONE, Due, Moments, again, due_periods, ended, period_end
@@ -88,8 +88,8 @@ class Closer:
         `supplements` are of subscriptions that were settled to their end; finding them goes through all line items.
         """
         self._show_what_was_settled(writers)
-        at = now()
-        with look(self._folder.root, at) as reader:
+        files = VisibleFiles.now(self._folder.root)
+        with look_at(files) as reader:
             facts = self._facts(reader)
             settled = reader.settled(self._ids)
             due, over = self._due(settled, until, writers)
@@ -99,21 +99,21 @@ class Closer:
             if self._refunds:
                 self.progress.stray_refunds = reader.stray_refunds(self._refunds, self._ids)
             if len(due.subscription):
-                self._settle(_Round(reader, at, facts, due, settled), until, writers)
+                self._settle(_Round(reader, files, facts, due, settled), until, writers)
         self._on_progress(self.progress)
 
     def correct(self, subscription_id: str, period: int, revision: int, moment: int) -> None:
         """Make an invoice anew, from what ledger and catalog say by now; the new one takes its place."""
         named = pl.DataFrame({"subscription_id": [subscription_id], "period": [period], "revision": [revision]})
         self._show_what_was_settled(self._folder.settlement_writers())
-        at = now()
-        with look(self._folder.root, at, voided=ids_of(named, named.columns).to_list()) as reader:
+        files = VisibleFiles.now(self._folder.root)
+        with look_at(files, voided=ids_of(named, named.columns).to_list()) as reader:
             facts = self._facts(reader)
             row = self._row_of(subscription_id)
             due = self._again(reader, np.array([row]), np.array([period - 1]), np.array([revision]), moment)
             settled = reader.settled(self._ids)
             writers = [int(self._writer_of[row])]
-            self._settle(_Round(reader, at, facts, due, settled, corrects=True), Moments.both(moment), writers)
+            self._settle(_Round(reader, files, facts, due, settled, corrects=True), Moments.both(moment), writers)
 
     def draft(self, subscription_id: str, moment: int) -> Settlement:
         """What settling a subscription would make of its periods up to the one that is open at a moment, ended by then.
@@ -203,20 +203,22 @@ class Closer:
             # Settling begins while this is found out, and then waits for it.
             whole = replace(whole, rated_twice=aside.submit(whole.rated_twice).result)
             shared = _Shared(round_, whole, said, certificate, out)
-            for writer, part in self._parts_of_writers(round_.due):
-                last_of[writer] = threads.submit(self._settle_part, shared, writer, part, last_of.get(writer))
-                begun.append(last_of[writer])
             try:
+                for writer, part in self._parts_of_writers(round_.due):
+                    last_of[writer] = threads.submit(self._settle_part, shared, writer, part, last_of.get(writer))
+                    begun.append(last_of[writer])
                 for each in as_completed(begun):
                     each.result()
             except BaseException:
                 threads.shutdown(wait=False, cancel_futures=True)
                 raise
+        # Whichever part was done first.
+        self.progress.waiting.sort()
 
     def _settle_part(self, shared: "_Shared", writer: int, read: Due, before: Future[None] | None) -> None:
         round_ = shared.round
         own = self._ids[np.unique(read.subscription)]
-        line_items = self._line_items_of(writer, round_.at)
+        line_items = self._line_items_of(writer, round_.files)
         if 2 * len(own) < np.count_nonzero(self._writer_of == writer):
             line_items += " SEMI JOIN due USING (subscription_id)"
         book = round_.reader.book(own, round_.settled, shared.whole, line_items)
@@ -229,10 +231,10 @@ class Closer:
                 self.progress.done += int((part.revision == 0).sum())
                 self._on_progress(self.progress)
 
-    def _line_items_of(self, writer: int, at: int) -> str:
+    def _line_items_of(self, writer: int, files: VisibleFiles) -> str:
         """The line items of the key groups of a settlement writer: one writer of the rating flow has written them."""
         rating = writer - self._folder.settlement_writers().start
-        return files_sql(visible_files(self._folder.root, "line_items", at, self._folder.manifest(rating).stem))
+        return files_sql(files.of("line_items", self._folder.manifest(rating)))
 
     def _parts_of_writers(self, due: Due) -> Iterator[tuple[int, Due]]:
         writers = self._writer_of[due.subscription]
@@ -260,7 +262,7 @@ class _Round:
     """One look at the ledger, and what is due by it; one that corrects is given up if its subscription waits."""
 
     reader: LedgerReader
-    at: int
+    files: VisibleFiles
     facts: Completeness
     due: Due
     settled: pl.DataFrame

@@ -5,9 +5,6 @@ are summed by statements, so that no more of them than their sums is ever held i
 """
 
 import hashlib
-import os
-import secrets
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,8 +18,8 @@ import numpy as np
 import polars as pl
 
 from dataflows.ledger.commit import offsets_of
-from dataflows.ledger.manifest import now
-from dataflows.ledger.published import files_sql, visible_files
+from dataflows.ledger.published import VisibleFiles, files_sql
+from dataflows.ledger.spill import SpillFolder
 from dataflows.settlement import statements
 from rating.book import INVOICED, REFUNDED, SETTLED, SUMMED, Book, RefundDone
 from rating.periods import microseconds, moment_of
@@ -90,11 +87,11 @@ class LedgerReader:
     Books may be read, and it may be asked what was rated twice, in several threads at once; nothing else may.
     """
 
-    def __init__(self, tables: Mapping[str, str], spill: Path, voided: Sequence[str] = ()) -> None:
-        # What does not fit goes to a folder of its own: two connections would mix up their files.
-        self._spill = spill / f"queries-{os.getpid()}-{secrets.token_hex(4)}"
+    def __init__(self, tables: Mapping[str, str], pending: Path, voided: Sequence[str] = ()) -> None:
+        # Two connections would mix up their files in one folder.
+        self._spill = SpillFolder(pending)
         self._connection = duckdb.connect(
-            config={"memory_limit": _MEMORY, "threads": "1", "temp_directory": str(self._spill)}
+            config={"memory_limit": _MEMORY, "threads": "1", "temp_directory": str(self._spill.path)}
         )
         self._replaced = pl.DataFrame({"invoice_id": voided}, schema={"invoice_id": pl.String}).to_arrow()
         self._make_ready(self._connection)
@@ -116,7 +113,7 @@ class LedgerReader:
     def close(self) -> None:
         """Let go of the look."""
         self._connection.close()
-        shutil.rmtree(self._spill, ignore_errors=True)
+        self._spill.close()
 
     def completeness(self, writers: int) -> Completeness:
         """How far the ledger is complete; `writers` is how many must have committed."""
@@ -216,7 +213,7 @@ class LedgerReader:
     def _rated_twice(self, since: int) -> dict[str, str]:
         """Hashes are compared, which are few bytes; only events that share one, if any, are looked at."""
         with self._beside() as connection:
-            [(events,)] = connection.execute("SELECT count(*) FROM events").fetchall()
+            [(events,)] = connection.execute(statements.COUNT, {"since": since}).fetchall()
             width = 2**64 // (1 + events // _HASHES_AT_ONCE)
             found = []
             for least in range(0, 2**64, width):
@@ -255,11 +252,12 @@ class WholeLedger:
     rated_twice: Callable[[], Mapping[str, str]]
 
 
-def look(root: Path, at: int | None = None, voided: Sequence[str] = ()) -> "closing[LedgerReader]":
-    """A reader that is closed at the end of the block; it takes the invoices `voided` for voided.
+def look(root: Path) -> "closing[LedgerReader]":
+    """A reader of the ledger as it is now, that is closed at the end of the block."""
+    return look_at(VisibleFiles.now(root))
 
-    It sees the ledger as it is now, or was at a moment (microseconds since 1970).
-    """
-    moment = now() if at is None else at
-    tables = {table: files_sql(visible_files(root, table, moment)) for table in TABLES}
-    return closing(LedgerReader(tables, root / "pending", voided))
+
+def look_at(files: VisibleFiles, voided: Sequence[str] = ()) -> "closing[LedgerReader]":
+    """A reader of these files that is closed at the end of the block; it takes the invoices `voided` for voided."""
+    tables = {table: files_sql(files.of(table)) for table in TABLES}
+    return closing(LedgerReader(tables, files.root / "pending", voided))

@@ -91,6 +91,7 @@ COUNTED = """
     CREATE VIEW counted AS SELECT source, event_id, subscription_id, event_time, hash(source, event_id) AS hashed
     FROM events WHERE verdict IN ('rated', 'exempt', 'trial', 'blocked')
 """
+COUNT = "SELECT count(*) FROM counted WHERE event_time >= make_timestamptz($since)"
 HASHES = """
     SELECT hashed FROM counted
     WHERE event_time >= make_timestamptz($since) AND hashed BETWEEN $least::UBIGINT AND $most::UBIGINT

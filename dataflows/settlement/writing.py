@@ -19,10 +19,7 @@ from rating.settle import Settlement
 
 
 class InvoiceWriters:
-    """Some settlement writers during one settlement.
-
-    Notices are made, and rows are written, in threads while the next part is settled.
-    """
+    """Some settlement writers during one settlement; their commits are closed side by side."""
 
     def __init__(self, folder: LedgerFolder, numbers: Iterable[int], keeping: Housekeeping) -> None:
         self._folder = folder

@@ -22,7 +22,7 @@ from rating.periods import microseconds
 from schemas.ledger import TABLES
 
 _FIRST_ROWS = (
-    "SELECT * EXCLUDE (file_row_number) FROM read_parquet({files}, file_row_number = true)"
+    "SELECT * EXCLUDE (file_row_number) FROM read_parquet({files}, file_row_number = true, hive_partitioning = false)"
     " WHERE file_row_number < {rows}"
 )
 Commits = Mapping[int, Sequence[CommitRow]]

@@ -192,6 +192,23 @@ def _assert_table_relayed(settings: Settings, ledger: Path, table: str, topic: s
         assert len(partitions[key]) == 1, f"{key} is in several partitions"
 
 
+def assert_invoices_relayed(settings: Settings, ledger: Path) -> None:
+    """Every invoice once, with its lines, those of a subscription in the order of the ledger."""
+    lines: dict[str, list[str]] = defaultdict(list)
+    for row in rows_in_order(ledger, "invoice_lines").iter_rows(named=True):
+        lines[row["invoice_id"]].append(row["invoice_line_id"])
+    wanted: dict[str, list[tuple[str, str, list[str]]]] = defaultdict(list)
+    for row in rows_in_order(ledger, "invoices").iter_rows(named=True):
+        said = row["invoice_id"], plain(row["total"]), lines[row["invoice_id"]]
+        wanted[row["subscription_id"]].append(said)
+    found: dict[str, list[tuple[str, str, list[str]]]] = defaultdict(list)
+    for message in committed(settings, "invoices"):
+        row = json.loads(message.value())
+        own = [line["invoice_line_id"] for line in row["invoice_lines"]]
+        found[message.key().decode()].append((row["invoice_id"], row["total"], own))
+    assert found == wanted
+
+
 def _sent_twice(settings: Settings) -> str:
     """Which line items there are more than once, and where they stand."""
     places: dict[str, list[tuple[int, int]]] = defaultdict(list)

@@ -11,7 +11,9 @@ from dataflows.catalog_history import CatalogHistory
 from dataflows.connectors.catalog_folder import load_catalog
 from dataflows.connectors.catalog_publisher import publish_catalog
 from dataflows.ledger.published import read_table
+from dataflows.moments import now
 from tests.flow.world import World, assert_conserved, ledger_rows, make_world
+from tests.kafka.catalogs import published, rewritten, write_record
 from tests.kafka.flows import (
     ANY_PARTITION,
     Record,
@@ -24,6 +26,7 @@ from tests.kafka.flows import (
     send,
     settings_for,
     start_flow,
+    stop,
     wait_for,
     wait_until_received,
 )
@@ -83,6 +86,25 @@ def test_a_catalog_that_changes_while_the_flow_runs(world, settings, tmp_path):
     assert_same(tmp_path / "again", ledger)
     for each in (ledger, tmp_path / "again"):
         assert_verified(each, settings)
+
+
+def test_a_running_flow_says_that_a_catalog_came_too_late(world, settings, tmp_path):
+    """Once, although each of its processes notices."""
+    make_topics(settings, world.catalog)
+    sent = send(settings, [_of_others(number) for number in range(20)])
+    flow = start_flow(settings.model_copy(update={"processes": 2}), tmp_path / "ledger")
+    try:
+        wait_until_received(tmp_path / "ledger", sent, flow)
+        version = published(settings).version
+        late = {"effective_from": version.published_at + 1, "digest": "0a", "previous": version.published_at}
+        write_record(settings, "version", rewritten(version, number=2, published_at=now(), **late))
+        said = flow.stderr.readline()
+        assert "catalog number 2 came after the moment at which it takes effect" in said
+        # The other process has noticed by then.
+        time.sleep(2)
+    finally:
+        rest = stop(flow)
+    assert "catalog number 2" not in rest
 
 
 def of_newcomers(ledger: Path, *verdicts: str) -> pl.DataFrame:

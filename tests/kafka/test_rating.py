@@ -21,7 +21,7 @@ from dataflows.connectors.topic import topic_input
 from dataflows.ledger.folder import open_folder
 from dataflows.ledger.published import read_table
 from dataflows.preparation import prepare
-from dataflows.recovery import make_store
+from dataflows.processes import free_addresses
 from dataflows.settings import Settings
 from dataflows.steps.first_sights import FirstSights
 from ops.bench.kafka_cpu import cpu_seconds
@@ -253,11 +253,12 @@ def test_a_restart_looks_back_as_far_as_the_lateness_reaches(world, settings, tm
     assert verdicts[-2:] == ["duplicate", "rated"]
 
 
-def test_bytewax_own_command(world, settings, tmp_path):
+@pytest.mark.parametrize("processes", [1, 2])
+def test_bytewax_own_command(world, settings, tmp_path, processes):
+    """On a ledger that is not there yet, and the processes begin at once."""
     make_topics(settings, world.catalog)
     sent = send(settings, lines_of(world.events))
     ledger = tmp_path / "ledger"
-    make_store(open_folder(ledger, 16, 2).recovery)
     environment = os.environ | {
         "RATEMILL_LEDGER": str(ledger),
         "RATEMILL_LATENESS_HOURS": "840",
@@ -265,10 +266,15 @@ def test_bytewax_own_command(world, settings, tmp_path):
         "RATEMILL_KAFKA_BOOTSTRAP_SERVERS": settings.kafka["bootstrap.servers"],
     }
     command = [sys.executable, "-m", "bytewax.run", "dataflows.rating", "-r", str(ledger / "recovery"), "-s", "1"]
-    flow = subprocess.Popen([*command, "-b", "0"], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-    wait_until_received(ledger, sent, flow)
-    flow.kill()
-    flow.communicate()
+    addresses = ";".join(free_addresses(processes))
+    flows = [
+        subprocess.Popen([*command, "-b", "0", *peers], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+        for peers in ([["-i", str(number), "-a", addresses] for number in range(processes)] if processes > 1 else [[]])
+    ]
+    wait_until_received(ledger, sent, flows[0])
+    for flow in flows:
+        flow.kill()
+        flow.communicate()
     sent += send(settings, [(0, None, json.dumps(event("last", "sub-0-1")).encode())])
     with running(settings, ledger) as flow:
         wait_until_received(ledger, sent, flow)

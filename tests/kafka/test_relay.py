@@ -7,6 +7,7 @@ import shutil
 import signal
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,9 @@ from dataflows.relay import run_relay
 from dataflows.settings import Settings
 from tests.flow.runs import BUSY, start
 from tests.flow.world import World, make_world
-from tests.kafka.relay_child import POINTS
+from tests.kafka.relay_child import COMMITTING, POINTS
 from tests.kafka.relaying import (
+    assert_invoices_relayed,
     assert_relayed,
     folder_of,
     following,
@@ -33,6 +35,8 @@ from tests.kafka.relaying import (
     wait_until,
     with_topics,
 )
+from tests.settlement.world import START
+from tests.settlement.world import rated as rated_to_settle
 
 EVENTS_PER_FILE = 4_000
 RANDOM_KILLS = 6
@@ -106,6 +110,28 @@ def test_killed_at_a_named_point(world, settings, ledger, point):
         assert process.returncode == -signal.SIGKILL, f"the relay never came to: {point}"
     relay(settings, ledger)
     assert_relayed(settings, ledger, world)
+
+
+@pytest.fixture(scope="module")
+def settled(tmp_path_factory) -> Path:
+    """A ledger with invoices, in several commits, that nobody has relayed; tests take copies."""
+    world = rated_to_settle(tmp_path_factory.mktemp("settled") / "one")
+    for days in (20, 40, 62):
+        world.settle(START + timedelta(days=days))
+    return world.root
+
+
+@pytest.mark.parametrize("point", ["after some rows were sent", COMMITTING, "after a transaction was committed"])
+def test_killed_while_invoices_are_sent(settled, settings, tmp_path, point):
+    ledger = Path(shutil.copytree(settled, tmp_path / "ledger"))
+    died, calls = 0, itertools.count(1)
+    while (process := start_relay(settings, ledger, point=point, call=next(calls))).wait(120) == -signal.SIGKILL:
+        process.communicate()
+        died += 1
+    said = process.communicate()[1]
+    assert process.returncode == 0, said
+    assert died > 2, "the relay was not killed often enough"
+    assert_invoices_relayed(settings, ledger)
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -12,8 +12,8 @@ import pytest
 
 from dataflows.errors import RatemillError
 from dataflows.ledger.folder import NO_ROWS, open_folder
-from dataflows.ledger.manifest import Manifest, PublishedFile, now
-from dataflows.ledger.published import files_sql, live_files, published_files_sql, visible_files
+from dataflows.ledger.manifest import Manifest, PublishedFile
+from dataflows.ledger.published import VisibleFiles, files_sql, live_files, published_files_sql
 from schemas.ledger import TABLES
 from tests.flow.runs import BUSY, ROOT, finish, start
 from tests.flow.world import FILES, World, assert_same_ledger, make_world
@@ -82,7 +82,7 @@ def test_files_are_read_whatever_their_folder_is_called(tmp_path):
     folder = tmp_path / "ledger [1]*"
     open_folder(folder, 16, 2)
     for table, schema in TABLES.items():
-        described = duckdb.sql(f"DESCRIBE {files_sql(visible_files(folder, table, now()))}").fetchall()
+        described = duckdb.sql(f"DESCRIBE {files_sql(VisibleFiles.now(folder).of(table))}").fetchall()
         assert [row[0] for row in described] == schema.names
 
 
@@ -91,9 +91,10 @@ def test_a_moment_that_the_ledger_cannot_tell_any_more(tmp_path):
     known = Manifest([PublishedFile("events", "kept.parquet", 1, 0, 0, visible_from=50, complete_since=100)])
     folder.manifest(1).write_bytes(msgspec.json.encode(known.files))
     with pytest.raises(RatemillError, match="run it again"):
-        visible_files(folder.root, "events", 99)
-    assert [file.name for file in visible_files(folder.root, "events", 100)] == ["kept.parquet", NO_ROWS]
-    assert [file.name for file in visible_files(folder.root, "events", 100, "writer-0")] == [NO_ROWS]
+        VisibleFiles.at(folder.root, 99)
+    files = VisibleFiles.at(folder.root, 100)
+    assert [file.name for file in files.of("events")] == ["kept.parquet", NO_ROWS]
+    assert [file.name for file in files.of("events", folder.manifest(0))] == [NO_ROWS]
 
 
 def test_decimals_keep_their_types(connection):

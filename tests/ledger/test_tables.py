@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 import pyarrow.parquet as pq
+import pytest
 
 from dataflows.ledger.tables import TableFile
 from schemas.ledger import TABLES, polars_schema
@@ -25,6 +26,13 @@ def periods(count: int) -> pl.DataFrame:
         "catalog_digest": ["d" * 64] * count,
     }
     return pl.DataFrame(columns, schema=_PERIODS)
+
+
+def test_columns_in_another_order_are_not_taken_for_each_other(tmp_path):
+    file = TableFile("settled_periods", tmp_path / "swapped")
+    rows = periods(2).to_arrow()
+    with pytest.raises(AssertionError, match="settled_periods"):
+        file.append_arrow(rows.select([*rows.column_names[1:], rows.column_names[0]]))
 
 
 def test_texts_that_are_not_copied_make_the_same_file(tmp_path):

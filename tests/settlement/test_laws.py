@@ -17,11 +17,13 @@ import pytest
 from dataflows.connectors.catalog_folder import load_catalog
 from dataflows.errors import RatemillError
 from dataflows.ledger import manifest, writer
-from dataflows.ledger.folder import LedgerFolder
+from dataflows.ledger.folder import LedgerFolder, existing_folder
 from dataflows.ledger.published import read_table
 from dataflows.ledger.writer import LedgerWriter
 from dataflows.settlement import closing, reading
 from dataflows.settlement.alone import settling_alone
+from dataflows.verification.findings import Findings
+from dataflows.verification.verifying import verify
 from ops.ledger_views import open_ledger
 from ops.settling import correct_invoice, settle_ledger
 from schemas.invoices import LineKind
@@ -45,7 +47,8 @@ POINTS: dict[str, tuple[Any, str, bool]] = {
     "before files have their names": (writer, "make_public", False),
     "before the manifest is replaced": (manifest, "publish", False),
     "after the manifest was replaced": (manifest, "publish", True),
-    "before the second settlement": (closing, "settle", False),
+    "before anything is settled": (closing, "settle", False),
+    "after a part was settled": (closing.Closer, "_settle_part", True),
 }
 _processes = multiprocessing.get_context("forkserver")
 
@@ -111,6 +114,18 @@ def test_however_small_the_parts_are(world, tmp_path, monkeypatch):
         assert read_table(in_parts, name).to_dicts() == read_table(at_once, name).to_dicts(), name
 
 
+def test_a_folder_whose_name_looks_like_the_value_of_a_column(world, tmp_path):
+    plain, named = (copy(world, tmp_path / name) for name in ("plain", "currency=XTS"))
+    for ledger in (plain, named):
+        settle(world, ledger)
+        findings = Findings()
+        verify(existing_folder(ledger), None, findings)
+        assert findings.hold, findings.differences[:5]
+    same(tables(plain), tables(named))
+    with open_ledger(named) as connection:
+        assert connection.execute("SELECT DISTINCT currency FROM line_items").fetchall() == [("USD",)]
+
+
 def test_a_part_that_fails(world, tmp_path, monkeypatch):
     """Nothing is published, and the next settlement is as if nothing had happened."""
     undisturbed, failed = (copy(world, tmp_path / name) for name in ("undisturbed", "failed"))
@@ -144,6 +159,8 @@ def die_at(point: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     setattr(owner, name, dying)
+    # Or there would be one part only.
+    vars(closing)["_PERIODS_READ_AT_ONCE"] = 1
 
 
 def settle_and_die(root: str, catalog: str, point: str) -> None:

@@ -24,7 +24,8 @@ _READING: dict[str, Point] = {
     "after a batch was read": (kafka_source, "admit", True),
     "before the place is kept": (ConsumerPartition, "snapshot", False),
     "after the place was kept": (ConsumerPartition, "snapshot", True),
-    "after the group was told": (TopicReader, "keep", True),
+    "after the group was told": (TopicReader, "_tell_group", True),
+    "while a merge is written": (dataflows.ledger.compaction, "TableFile", True),
     "between a merge and its place on disk": (dataflows.ledger.compaction, "sync", False),
 }
 POINTS: dict[str, Point] = POINTS_OF_FILES | _READING

@@ -4,19 +4,23 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+from dataflows.recovery import resume_epoch
 from dataflows.settings import Settings
 from tests.flow.runs import ROOT
-from tests.kafka.faults.acts import kill_all, wait_until
+from tests.kafka.faults.acts import children_of, kill, kill_all, wait_for_news, wait_until
 from tests.kafka.faults.child import DEATHS, DIED, POINTS, deaths_died
 from tests.kafka.faults.steady import settings_of_faults
 from tests.kafka.faults.summary import SUMMARY
 from tests.kafka.faults.traffic import Gateway
-from tests.kafka.flows import make_topics, stop, wait_until_received
+from tests.kafka.flows import make_topics, running, stop, wait_until_received
 
 SOAK_ROUNDS = 3
 PARTS = 3
@@ -60,6 +64,33 @@ def _start(settings: Settings, ledger, environment: dict[str, str]) -> subproces
         text=True,
         start_new_session=True,
     )
+
+
+def test_killed_between_the_snapshots_of_an_epoch_and_its_commit(broker, steady, topic_prefix, tmp_path, soak):
+    """What Bytewax would take for state at the next start but one, if nobody removed it."""
+    settings = settings_of_faults(broker, topic_prefix, processes=2)
+    make_topics(settings, steady.traffic.catalog)
+    ledger, wanted, kills, met = tmp_path / "ledger", 5 if soak else 2, 0, 0
+    traffic = Gateway(settings, steady.traffic.records, _RECORDS_PER_SECOND)
+    with traffic as gateway, running(settings, ledger) as flow:
+        while met < wanted:
+            wait_for_news(ledger, flow)
+            wait_until(lambda: _uncommitted(ledger / "recovery"), flow)
+            kill(children_of(flow))
+            kills += 1
+            met += _uncommitted(ledger / "recovery") > 0
+            assert kills < 20 * wanted, "no kill met that time"
+        wait_until_received(ledger, gateway.finish(), flow)
+    print(f"{met} of {kills} kills")
+    SUMMARY.add("kills at named points", met, steady.assert_reached(settings, ledger))
+
+
+def _uncommitted(store: Path) -> int:
+    """How many snapshots of rated state there are of epochs that were not committed."""
+    epoch = resume_epoch(store)
+    query = "SELECT count(*) FROM snaps WHERE snap_epoch >= ? AND step_id LIKE '%.rate%'"
+    with closing(sqlite3.connect(store / "part-0.sqlite3")) as connection:
+        return connection.execute(query, (epoch,)).fetchone()[0]
 
 
 @pytest.mark.parametrize("point", [pytest.param("clean_store", marks=pytest.mark.long_form), "resume"])
