@@ -9,8 +9,7 @@ import duckdb
 import pytest
 
 from dataflows.ledger.folder import existing_folder
-from dataflows.ledger.manifest import now
-from dataflows.ledger.published import files_sql, visible_files
+from dataflows.ledger.published import VisibleFiles, files_sql
 from dataflows.settings import Settings
 from tests.flow.child import POINTS
 from tests.flow.runs import BUSY, finish, start
@@ -97,10 +96,10 @@ def test_another_number_of_workers_goes_on(world, undisturbed, tmp_path):
 
 def assert_each_by_its_own_writer(world: World, ledger: Path) -> None:
     """All lines of a key group are in the files of one writer, whoever had rated them: settlement reads no others."""
-    folder, catalog = existing_folder(ledger), world.compiled()
+    folder, catalog, visible = existing_folder(ledger), world.compiled(), VisibleFiles.now(ledger.resolve())
     hashes, shape = catalog.subscriptions.id_hash, folder.shape
     for writer in folder.writers():
-        own = visible_files(ledger, "line_items", now(), folder.manifest(writer).stem)
+        own = visible.of("line_items", folder.manifest(writer))
         names = duckdb.sql(f"SELECT DISTINCT subscription_id FROM ({files_sql(own)})").fetchall()
         assert names
         for (name,) in names:
