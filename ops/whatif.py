@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -39,7 +39,8 @@ Row = dict[str, Any]
 class Comparison:
     """Differences (then - now) by subscription, product and currency over [begin, end).
 
-    `missing` are subscriptions that the other catalog lacks, with what they owe now; they are in no other table.
+    `missing` are subscriptions that the other catalog lacks, with what they owe now; they are in no other table, and
+    nor are those of `simulated`, whose usage nobody had, with what they would owe.
     `moved` have another product there. `whole` and `cut` count the settlement periods of both sides.
     """
 
@@ -48,6 +49,7 @@ class Comparison:
     subscriptions: list[Row]
     products: list[Row]
     totals: list[Row]
+    simulated: list[Row]
     missing: list[Row]
     moved: list[Row]
     whole: tuple[int, int]
@@ -86,8 +88,14 @@ def compare_catalogs(
     sums = [LineSums(microseconds(begin), microseconds(end)) for _ in tariffs]
     sum_stored(folder, sums[0])
     sum_rated_again(folder, tariffs[1].seller.catalog, sums[1], lambda done: on_progress(done, events))
-    sides = [range_amounts(tariff, own.all(), own.begin, own.end) for tariff, own in zip(tariffs, sums, strict=True)]
-    return _compared(begin, end, (tariffs[0].seller.catalog, tariffs[1].seller.catalog), sides[0], sides[1])
+    lines = [own.all() for own in sums]
+    simulated = pl.concat([own.filter("synthetic").select("subscription_id") for own in lines]).unique()
+    sides = [
+        range_amounts(tariff, own, microseconds(begin), microseconds(end))
+        for tariff, own in zip(tariffs, lines, strict=True)
+    ]
+    catalogs = tariffs[0].seller.catalog, tariffs[1].seller.catalog
+    return _compared(begin, end, catalogs, sides[0], sides[1], simulated)
 
 
 def _range(ledger: Path, begin: datetime | None, end: datetime | None) -> tuple[datetime, datetime, int]:
@@ -117,10 +125,12 @@ def _compared(
     catalogs: tuple[CompiledCatalog, CompiledCatalog],
     now: RangeAmounts,
     then: RangeAmounts,
+    simulated: pl.DataFrame,
 ) -> Comparison:
     known = pl.DataFrame({"subscription_id": catalogs[1].subscriptions.ids})
-    absent = now.amounts.join(known, on="subscription_id", how="anti")
-    kept = now.amounts.join(known, on="subscription_id", how="semi")
+    absent, kept = _joined(now.amounts, known, "anti"), _joined(now.amounts, known, "semi")
+    used = _joined(kept, simulated, "anti"), _joined(then.amounts, simulated, "anti")
+    rehearsed = _joined(kept, simulated, "semi"), _joined(then.amounts, simulated, "semi")
     names = [_products(catalog) for catalog in catalogs]
     rows = [
         {
@@ -129,14 +139,15 @@ def _compared(
             "product_then": names[1].get(row["subscription_id"]),
             **row,
         }
-        for row in _differences(kept, then.amounts, ["subscription_id", "currency"])
+        for row in _differences(*used, ["subscription_id", "currency"])
     ]
     return Comparison(
         begin,
         end,
         rows,
-        _differences(kept, then.amounts, ["product_id", "currency"]),
-        _differences(kept, then.amounts, ["currency"]),
+        _differences(*used, ["product_id", "currency"]),
+        _differences(*used, ["currency"]),
+        _differences(*rehearsed, ["subscription_id", "currency"]),
         absent.group_by("subscription_id", "currency")
         .agg(now=pl.col("amount").sum())
         .sort("subscription_id")
@@ -149,6 +160,10 @@ def _compared(
         (now.whole, then.whole),
         (now.cut, then.cut),
     )
+
+
+def _joined(amounts: pl.DataFrame, named: pl.DataFrame, how: Literal["semi", "anti"]) -> pl.DataFrame:
+    return amounts.join(named, on="subscription_id", how=how)
 
 
 def _differences(now: pl.DataFrame, then: pl.DataFrame, keys: list[str]) -> list[Row]:

@@ -44,13 +44,19 @@ class Standstill:
             for partition, offset in places.items()
         }
         stuck = [number for number, (_, since) in self._since.items() if moment - since > SECONDS_OF_PATIENCE]
-        # What stands there may be a transaction that is still open, and waited for.
-        committed = offsets_of(
-            self._admin, self._topic, stuck, OffsetSpec.latest(), isolation=IsolationLevel.READ_COMMITTED
-        )
-        for partition, end in committed.items():
+        for partition, end in self._committed(stuck).items():
             if end > places[partition]:
                 raise RatemillError(
                     f"nothing more comes of {self._topic}, partition {partition}, offset {places[partition]}, although"
                     f" {end - places[partition]:,} records stand there for {SECONDS_OF_PATIENCE:g} s"
                 )
+
+    def _committed(self, partitions: list[int]) -> dict[int, int]:
+        """Up to where records may be read: what stands behind may be a transaction that is open, and waited for."""
+        latest, committed = OffsetSpec.latest(), IsolationLevel.READ_COMMITTED
+        try:
+            return offsets_of(self._admin, self._topic, partitions, latest, isolation=committed)
+        except RatemillError:
+            # The broker went away since it was asked for the others.
+            self.forget()
+            return {}

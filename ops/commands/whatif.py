@@ -75,6 +75,7 @@ def _record(made: Comparison) -> dict[str, Any]:
         "subscriptions": made.subscriptions,
         "winners": made.winners(),
         "losers": made.losers(),
+        "simulated": made.simulated,
         "missing": made.missing,
         "other_product": made.moved,
     }
@@ -95,6 +96,11 @@ def _show(made: Comparison) -> None:
     _table(made.winners(), _COLUMNS, "Pay less: the ten greatest differences of each currency")
     _table(made.losers(), _COLUMNS, "Pay more: the ten greatest differences of each currency")
     _table(made.moved, ("subscription_id", "product_now", "product_then"), "Have another product then")
+    _table(
+        made.simulated,
+        ("subscription_id", "currency", "now", "then", "difference"),
+        "With simulated usage, and in none of the above",
+    )
     _table(made.missing, ("subscription_id", "currency", "now"), "Not in the other catalog, and not compared")
 
 

@@ -21,6 +21,13 @@ from tests.kafka.flows import lines_of, make_topics, send, settings_for
 PATIENCE = 1.5
 
 
+class RefusedCatalog(OneCatalog):
+    """A catalog of which nothing more is learned."""
+
+    def check(self) -> None:
+        raise RatemillError("refused")
+
+
 @pytest.fixture
 def world(tmp_path):
     return make_world(tmp_path / "world", events_per_file=20)
@@ -80,6 +87,14 @@ def test_a_transaction_that_is_open_is_waited_for(reader, settings, world):
     assert read_for(reader, 3 * PATIENCE) == 0
     producer.commit_transaction(30)
     assert read_for(reader, 2) == 1
+
+
+def test_what_the_catalogs_cannot_learn_any_more_ends_the_flow_in_silence_too(reader, settings, world):
+    """As when Kafka refuses the password, which nobody is told who only waits for records."""
+    assert read_for(reader, 1) == 0
+    reader._catalogs = RefusedCatalog(reader._catalogs.catalog)
+    with pytest.raises(RatemillError, match="refused"):
+        reader.read()
 
 
 def test_a_flow_that_takes_nothing_for_long_is_no_standstill(reader, settings, world, monkeypatch):

@@ -147,6 +147,20 @@ def test_the_same_catalog_makes_no_difference(ledger, tmp_path):
     assert said["winners"] == said["losers"] == said["missing"] == said["other_product"] == []
 
 
+def test_simulated_usage_is_in_no_sum(tmp_path):
+    """What nobody used is compared by itself."""
+    simulated = event("a2", "a", time="2026-11-10T00:00:00Z", data={"n": 50}, synthetic=True)
+    ledger = rated_world(tmp_path, [*EVENTS, simulated], catalog=CATALOG)
+    made = whatif(
+        ledger, tmp_path, OTHER, "--from", "2026-11-01T00:00:00Z", "--to", "2026-12-01T00:00:00Z", "--json"
+    ).json()
+    assert amounts(made["simulated"], "subscription_id") == {("a",): ("25", "26", "1")}
+    assert [row["subscription_id"] for row in made["subscriptions"]] == ["b", "d"]
+    assert amounts(made["totals"], "currency") == {("USD",): ("15", "22.4", "7.4")}
+    shown = whatif(ledger, tmp_path, OTHER).out
+    assert "With simulated usage" in shown
+
+
 def test_as_a_table_and_as_csv(ledger, tmp_path):
     ran = whatif(ledger, tmp_path, OTHER, "--csv", tmp_path / "differences.csv")
     for word in ("12.4", "Pay more", "Pay less", "Not in the other catalog", "another product"):

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from dataflows.ledger.folder import open_folder
 from dataflows.recovery import resume_epoch
 from dataflows.settings import Settings
 from tests.flow.runs import ROOT
 from tests.kafka.faults.acts import children_of, kill, kill_all, wait_for_news, wait_until
 from tests.kafka.faults.child import DEATHS, DIED, POINTS, deaths_died
+from tests.kafka.faults.looking import watched
 from tests.kafka.faults.steady import settings_of_faults
 from tests.kafka.faults.summary import SUMMARY
 from tests.kafka.faults.traffic import Gateway
@@ -30,7 +32,10 @@ _RECORDS_PER_SECOND = 40
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.long_form) for part in range(1, PARTS))])
 def test_killed_at_named_points(broker, steady, topic_prefix, tmp_path, seed, part):
-    """A third of the points, one after the other: each restart runs into the next. The long form has all of them."""
+    """A third of the points, one after the other: each restart runs into the next. The long form has all of them.
+
+    An analyst looks meanwhile.
+    """
     rng = random.Random(seed)
     points = rng.sample(list(POINTS), len(POINTS))[part::PARTS]
     deaths = [(point, rng.randint(1, 4)) for point in points]
@@ -41,18 +46,20 @@ def test_killed_at_named_points(broker, steady, topic_prefix, tmp_path, seed, pa
     make_topics(settings, steady.traffic.catalog)
     deaths_file, died = tmp_path / "deaths", tmp_path / "died"
     deaths_file.write_text("".join(json.dumps(death) + "\n" for death in deaths))
-    flow = _start(settings, tmp_path / "ledger", {DEATHS: str(deaths_file), DIED: str(died)})
+    ledger = open_folder(tmp_path / "ledger", settings.key_groups, settings.writers).root
+    flow = _start(settings, ledger, {DEATHS: str(deaths_file), DIED: str(died)})
     try:
-        with Gateway(settings, steady.traffic.records, _RECORDS_PER_SECOND) as gateway:
-            for number in range(len(deaths)):
-                wait_until(lambda number=number: number in deaths_died(died), flow)
-            sent = gateway.finish()
-        wait_until_received(tmp_path / "ledger", sent, flow)
+        with watched(ledger, tmp_path / "report"):
+            with Gateway(settings, steady.traffic.records, _RECORDS_PER_SECOND) as gateway:
+                for number in range(len(deaths)):
+                    wait_until(lambda number=number: number in deaths_died(died), flow)
+                sent = gateway.finish()
+            wait_until_received(ledger, sent, flow)
         said = stop(flow)
     finally:
         kill_all(flow)
     assert said.count("starting again") >= len(deaths)
-    SUMMARY.add("kills at named points", len(deaths), steady.assert_reached(settings, tmp_path / "ledger"))
+    SUMMARY.add("kills at named points", len(deaths), steady.assert_reached(settings, ledger))
 
 
 def _start(settings: Settings, ledger, environment: dict[str, str]) -> subprocess.Popen:
