@@ -31,7 +31,7 @@ bench: setup ## Measure the core, files and Kafka against bare limits and a peer
 	@$(PY) -m ops.bench $(ARGS)
 
 soak: setup ## Run the long form of the fault tests: kills, storms, full disks (ARGS="--seed 7")
-	@$(PY) -m pytest -n 0 -v tests/kafka/faults --soak $(ARGS)
+	@$(PY) -m pytest -n 0 -v tests/kafka/faults tests/kafka/test_relay.py tests/kafka/test_publish.py --soak $(ARGS)
 
 kafka: setup ## Run a Kafka broker on loopback until Ctrl-C (ARGS="--port 9092 --folder data")
 	@$(PY) -m ops.kafka.broker $(ARGS)

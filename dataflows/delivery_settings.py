@@ -1,21 +1,24 @@
 """Settings of what leaves by e-mail and webhook: endpoints, secrets, and how both are written and hidden.
 
-The rule: a secret is shown as `***` wherever settings are printed; an endpoint is read here once, and what cannot be
-one is refused with the reason before anything is delivered.
+The rule: a secret is shown as `***` wherever settings are printed, and so is what follows the host of an endpoint: it
+may be one. An endpoint is read here once, and what cannot be one is refused before anything is delivered.
 
 >>> webhook_of("https://hooks.example.com/ratemill#invoice_issued,quota_reached").kinds
 ('invoice_issued', 'quota_reached')
+>>> shown_url("https://hooks.example.com/services/T02/hunter2")
+'https://hooks.example.com/***(48e35f)'
 >>> len(signing_keys("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")[0])
 24
 """
 
 import binascii
+import hashlib
 from base64 import b64decode
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address
 from typing import Annotated, Any, get_args
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, SecretStr, SerializationInfo
 
@@ -30,6 +33,8 @@ _PREFIX_OF_KEYS = "whsec_"
 # What the Standard Webhooks specification asks for.
 _BYTES_OF_A_KEY = range(24, 65)
 _LONGEST_URL = 2_048
+# So many hexadecimal digits tell the endpoints of one host apart, and tell nobody what was hashed.
+_DIGITS_OF_A_HASH = 6
 
 
 class SmtpTls(StrEnum):
@@ -46,6 +51,11 @@ class Webhook:
 
     url: str
     kinds: tuple[str, ...]
+
+    @property
+    def shown(self) -> str:
+        """The URL as people may see it."""
+        return shown_url(self.url)
 
     @property
     def scheme(self) -> str:
@@ -66,12 +76,43 @@ def webhook_of(text: str) -> Webhook:
     """An endpoint as it is written, a URL with the kinds it takes behind a `#`; ValueError says what is wrong."""
     url, _, listed = text.partition("#")
     if fault := _fault(url):
-        raise ValueError(f"{text!r} cannot be a webhook: {fault}")
+        raise ValueError(f"{shown_url(url)} cannot be a webhook: {fault}")
     kinds = tuple(kind for kind in listed.split(",") if kind)
     for kind in kinds:
         if kind not in _KINDS:
-            raise ValueError(f"{text!r}: there is no kind of notification {kind!r}{suggestion(kind, _KINDS)}")
+            raise ValueError(f"{shown_url(url)}: there is no kind of notification {kind!r}{suggestion(kind, _KINDS)}")
     return Webhook(url, kinds)
+
+
+def shown_url(url: str) -> str:
+    """An endpoint as people may see it: its path and query are `***` and the beginning of their SHA-256."""
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018
+    except ValueError:
+        return MASK
+    if not parts.scheme or not parts.netloc:
+        return MASK
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{_shown_rest(_rest(parts))}"
+
+
+def without_url(text: str, url: str) -> str:
+    """A text of others that may quote an endpoint's URL, or what follows the host in it, without it."""
+    rest = _rest(urlsplit(url))
+    text = text.replace(url, shown_url(url))
+    return text if _is_plain(rest) else text.replace(rest, _shown_rest(rest))
+
+
+def _rest(parts: SplitResult) -> str:
+    return parts._replace(scheme="", netloc="").geturl()
+
+
+def _is_plain(rest: str) -> bool:
+    return rest in ("", "/")
+
+
+def _shown_rest(rest: str) -> str:
+    return rest if _is_plain(rest) else f"/{MASK}({hashlib.sha256(rest.encode()).hexdigest()[:_DIGITS_OF_A_HASH]})"
 
 
 def signing_keys(secret: str) -> list[bytes]:
@@ -98,8 +139,11 @@ def _fault(url: str) -> str:
         parts = urlsplit(url)
         parts.port  # noqa: B018
         host = (parts.hostname or "").encode("ascii" if _is_address(parts.hostname) else "idna")
-    except ValueError as error:
-        return str(error)
+    except ValueError:
+        # Their message may quote a password.
+        return "its host or its port cannot be read"
+    if MASK in url:
+        return f"it holds {MASK}, which is shown in place of what may be a secret"
     if parts.scheme not in ("https", "http"):
         return "it must begin with https://"
     if not host or len(url) > _LONGEST_URL or any(sign <= " " or sign == "\x7f" for sign in url):
@@ -124,8 +168,17 @@ def _listed(value: Any) -> Any:
 def _checked_webhooks(values: tuple[str, ...]) -> tuple[str, ...]:
     urls = [webhook_of(value).url for value in values]
     if twice := next((url for url in urls if urls.count(url) > 1), None):
-        raise ValueError(f"{twice} is listed twice; list all its kinds behind one #, separated by commas")
+        raise ValueError(f"{shown_url(twice)} is listed twice; list all its kinds behind one #, separated by commas")
     return values
+
+
+def _shown_webhooks(values: tuple[str, ...], how: SerializationInfo) -> list[str]:
+    return [value if how.context == WITH_SECRETS else _shown_webhook(value) for value in values]
+
+
+def _shown_webhook(value: str) -> str:
+    url, sign, kinds = value.partition("#")
+    return f"{shown_url(url)}{sign}{kinds}"
 
 
 def _checked_secret(value: SecretStr) -> SecretStr:
@@ -147,5 +200,7 @@ Secret = Annotated[SecretStr, AfterValidator(_checked_secret), PlainSerializer(_
 SigningSecret = Annotated[
     SecretStr, AfterValidator(_checked_secret), AfterValidator(_checked_keys), PlainSerializer(_written)
 ]
-Webhooks = Annotated[tuple[str, ...], BeforeValidator(_listed), AfterValidator(_checked_webhooks)]
+Webhooks = Annotated[
+    tuple[str, ...], BeforeValidator(_listed), AfterValidator(_checked_webhooks), PlainSerializer(_shown_webhooks)
+]
 MailAddress = Email

@@ -57,7 +57,7 @@ class DeliveryFacts(Collector):
         yield READY.one(not self.why_not_ready())
         yield NOTIFICATIONS_READ.one(self.progress.notifications)
         yield DELIVERY_ATTEMPTS.family(
-            ((lane.endpoint, outcome), lane.attempts[outcome]) for lane in self.progress.lanes for outcome in _OUTCOMES
+            ((lane.shown, outcome), lane.attempts[outcome]) for lane in self.progress.lanes for outcome in _OUTCOMES
         )
         yield CIRCUIT_OPEN.family(((endpoint,), rests) for endpoint, rests in self.progress.circuits.items())
         yield from self._of_store()

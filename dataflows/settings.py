@@ -139,7 +139,9 @@ class Settings(BaseModel):
     smtp_password: Secret = Field(SecretStr(""), description="password at the mail server")
     smtp_from: MailAddress | None = Field(None, description="the address that e-mail comes from")
     smtp_connections: int = Field(4, ge=1, le=64, description="messages that are sent at the same time")
-    webhooks: Webhooks = Field((), description="endpoints, separated by spaces; kinds may follow: URL#kind,kind")
+    webhooks: Webhooks = Field(
+        (), repr=False, description="endpoints, separated by spaces; kinds may follow: URL#kind,kind"
+    )
     webhook_secret: SigningSecret = Field(
         SecretStr(""), description="whsec_<base64>, signs webhooks; several, by spaces, while one replaces another"
     )

@@ -56,11 +56,13 @@ def _check_mail(settings: Settings) -> None:
 def _check_public(webhook: Webhook) -> None:
     """What a name stands for is looked at with every connection; here, what can be seen without asking anybody."""
     if webhook.scheme != "https":
-        raise RatemillError(f"the webhook {webhook.url} is not https, as outside private networks it must be: {ADVICE}")
+        raise RatemillError(
+            f"the webhook {webhook.shown} is not https, as outside private networks it must be: {ADVICE}"
+        )
     if webhook.host == "localhost" or webhook.host.endswith(".localhost"):
-        raise RatemillError(f"the webhook {webhook.url} is on this machine: {ADVICE}")
+        raise RatemillError(f"the webhook {webhook.shown} is on this machine: {ADVICE}")
     if (address := _written_address(webhook.host)) and (refusal := refusal_of(address)):
-        raise RatemillError(f"the webhook {webhook.url} is refused, {refusal}: {ADVICE}")
+        raise RatemillError(f"the webhook {webhook.shown} is refused, {refusal}: {ADVICE}")
 
 
 def _written_address(host: str) -> str:

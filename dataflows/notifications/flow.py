@@ -50,7 +50,7 @@ class DeliveryProgress:
     @property
     def circuits(self) -> dict[str, bool]:
         """Whether an endpoint rests after failures in a row."""
-        return {lane.endpoint: lane.circuit.is_open for lane in self.lanes}
+        return {lane.shown: lane.circuit.is_open for lane in self.lanes}
 
     def add(self, taken: Taken) -> None:
         """Count what has been read."""

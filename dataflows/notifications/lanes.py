@@ -26,9 +26,10 @@ _READY_PER_ATTEMPT = 8
 
 
 class Channel(Protocol):
-    """How an endpoint is delivered to, used as a context; `concurrency` attempts at a time."""
+    """How an endpoint is delivered to, used as a context; `concurrency` attempts at a time, `shown` for people."""
 
     endpoint: str
+    shown: str
     concurrency: int
 
     async def __aenter__(self) -> object: ...
@@ -73,6 +74,11 @@ class Lane:
     def endpoint(self) -> str:
         """Its URL, or `mail`."""
         return self._channel.endpoint
+
+    @property
+    def shown(self) -> str:
+        """The endpoint as people may see it."""
+        return self._channel.shown
 
     def wake(self) -> None:
         """Look at once what is to be delivered."""
@@ -135,7 +141,7 @@ class Lane:
                 self.attempts["failed"] += 1
                 self.circuit.failed()
                 if self.circuit.is_open and not was_open:
-                    self._remark(f"deliveries to {self.endpoint} rest for a while after failures in a row: {error}")
+                    self._remark(f"deliveries to {self.shown} rest for a while after failures in a row: {error}")
             case Failure():
                 self.attempts["failed"] += 1
                 self.circuit.succeeded()
@@ -143,7 +149,7 @@ class Lane:
                 self.attempts["delivered"] += 1
                 self.circuit.succeeded()
         if was_open and not self.circuit.is_open:
-            self._remark(f"{self.endpoint} takes deliveries again")
+            self._remark(f"{self.shown} takes deliveries again")
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._woken.set()

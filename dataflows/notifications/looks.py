@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dataflows.delivery_settings import shown_url
 from dataflows.moments import datetime_of, now
 from dataflows.notifications.database import opened_if_there, plain_store_errors, transaction
+from dataflows.notifications.records import Channel
 
 _MICROSECONDS_PER_HOUR = 3_600_000_000
 _MICROSECONDS = 1_000_000
@@ -115,6 +117,8 @@ def _shown(row: sqlite3.Row) -> dict[str, Any]:
     for name in _MOMENTS:
         if values.get(name) is not None:
             values[name] = datetime_of(values[name])
+    if values.get("channel") == Channel.WEBHOOK:
+        values["recipient"] = shown_url(values["recipient"])
     if isinstance(values.get("record"), bytes):
         values["record"] = values["record"].decode(errors="backslashreplace")
     return values

@@ -42,6 +42,7 @@ class MailChannel:
     """The connections to the mail server, a context; `attempt` gives an outcome whatever the server does."""
 
     endpoint = MAIL_ENDPOINT
+    shown = MAIL_ENDPOINT
 
     def __init__(self, settings: Settings, render: Render) -> None:
         assert settings.smtp_from is not None, "check_endpoints comes first"

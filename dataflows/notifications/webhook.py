@@ -12,7 +12,7 @@ from typing import Self
 import aiohttp
 import msgspec
 
-from dataflows.delivery_settings import signing_keys
+from dataflows.delivery_settings import shown_url, signing_keys, without_url
 from dataflows.notifications.endpoints import tls_context
 from dataflows.notifications.networks import PrivateAddressError, public_socket
 from dataflows.notifications.outcomes import Delivered, Due, Failure, Outcome
@@ -43,6 +43,7 @@ class WebhookChannel:
 
     def __init__(self, url: str, settings: Settings) -> None:
         self.endpoint = url
+        self.shown = shown_url(url)
         self.concurrency = settings.webhook_connections
         self._keys = signing_keys(settings.webhook_secret.get_secret_value())
         self._seconds = settings.delivery_timeout_seconds
@@ -80,11 +81,11 @@ class WebhookChannel:
             async with self._session.post(
                 self.endpoint, data=body, headers=_HEADERS | proof, allow_redirects=False
             ) as answer:
-                return outcome_of(answer.status, answer.headers, await _beginning(answer))
+                return outcome_of(self.endpoint, answer.status, answer.headers, await _beginning(answer))
         except TimeoutError:
             return Failure(f"no answer within {self._seconds:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return Failure(_sentence(error))
+            return Failure(_sentence(error, self.endpoint))
 
 
 async def _beginning(answer: aiohttp.ClientResponse) -> bytes:
@@ -95,18 +96,18 @@ async def _beginning(answer: aiohttp.ClientResponse) -> bytes:
         return b""
 
 
-def outcome_of(status: int, headers: Mapping[str, str], text: bytes) -> Outcome:
-    """What an answer means: its status, headers, and the beginning of its body.
+def outcome_of(url: str, status: int, headers: Mapping[str, str], text: bytes) -> Outcome:
+    """What an endpoint's answer means: its status, headers, and the beginning of its body.
 
-    >>> outcome_of(302, {"location": "https://elsewhere.example/"}, b"").error
+    >>> outcome_of("https://hooks.example.com/", 302, {"location": "https://elsewhere.example/"}, b"").error
     'answered 302 and points to https://elsewhere.example/: redirects are not followed, set the new address'
     """
     if 200 <= status < 300:
         return Delivered()
     if 300 <= status < 400:
-        target = _one_line(headers.get("location", "nowhere"))
+        target = _one_line(headers.get("location", "nowhere"), url)
         return Failure(f"answered {status} and points to {target}: redirects are not followed, set the new address")
-    shown = _one_line(text.decode(errors="replace"))
+    shown = _one_line(text.decode(errors="replace"), url)
     error = f"answered {status}: {shown}" if shown else f"answered {status}"
     return Failure(error, final=status == _GONE, not_before=_retry_after(headers))
 
@@ -116,13 +117,14 @@ def _retry_after(headers: Mapping[str, str]) -> float:
     return float(stated) if stated.isascii() and stated.isdigit() else 0.0
 
 
-def _one_line(text: str) -> str:
-    shown = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+def _one_line(text: str, url: str) -> str:
+    """What others wrote, without control characters and without the URL, part of which may be a secret."""
+    shown = without_url(" ".join("".join(sign if sign.isprintable() else " " for sign in text).split()), url)
     return shown if len(shown) <= _LETTERS_SHOWN else f"{shown[:_LETTERS_SHOWN]}..."
 
 
-def _sentence(error: Exception) -> str:
+def _sentence(error: Exception, url: str) -> str:
     refused: BaseException | None = error
     while refused is not None and not isinstance(refused, PrivateAddressError):
         refused = refused.__cause__
-    return _one_line(str(refused.strerror if refused is not None else error)) or type(error).__name__
+    return _one_line(str(refused.strerror if refused is not None else error), url) or type(error).__name__

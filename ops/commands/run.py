@@ -147,9 +147,10 @@ def run(
 def _ledger_of(flow: Flow, settings: Settings) -> LedgerFolder:
     """The ledger of a flow that has one, made if there is none."""
     path = needed(settings.ledger, "ledger")
+    # First, so that a wrong address leaves no empty ledger behind.
+    check_reachable(settings)
     is_new = not path.exists()
     folder = open_folder(path, settings.key_groups, settings.writers)
-    check_reachable(settings)
     if sys.stderr.isatty():
         remark(_first_words(flow, folder, settings, is_new))
     return folder

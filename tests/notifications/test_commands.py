@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from dataflows.delivery_settings import shown_url
 from dataflows.errors import RatemillError
 from dataflows.notifications.flow import run_notifications
 from dataflows.settings import Settings, load_settings
@@ -42,7 +43,7 @@ def test_failed_deliveries_are_listed_and_tried_again(broker, topic_prefix, tmp_
             wait_for_counts(tmp_path, mail_delivered=1, webhook_delivered=3, unknown_failed=1)
     found = {(row["notification_id"], row["channel"]): row for row in json.loads(listed.out)}
     assert len(found) == 5
-    assert found["n1", "webhook"]["recipient"] == endpoint.url
+    assert found["n1", "webhook"]["recipient"] == shown_url(endpoint.url)
     assert found["n1", "webhook"]["attempts"] == 2
     assert found["n1", "webhook"]["last_error"] == "answered 500"
     assert found["n2", "unknown"]["last_error"] == "'joe' is not an email address"
@@ -94,8 +95,14 @@ def test_what_cannot_work_is_refused_at_the_start(sentence, tmp_path):
     [
         ("WEBHOOKS", "https://", "has no host"),
         ("WEBHOOKS", "ftp://a.example/", "must begin with https://"),
-        ("WEBHOOKS", "https://me:pw@a.example/", "holds a user or a password"),
-        ("WEBHOOKS", "https://a.example:99999/", "cannot be a webhook"),
+        ("WEBHOOKS", "https://me:hunter2@a.example/", "https://a.example/ cannot be a webhook: it holds a user or a"),
+        ("WEBHOOKS", "https://me:hunter2/x@a.example/", "its host or its port cannot be read"),
+        ("WEBHOOKS", "https://a.example:99999/hunter2", "cannot be a webhook"),
+        ("WEBHOOKS", "ftp://a.example/hunter2", "must begin with https://"),
+        ("WEBHOOKS", "a.example/hunter2", "must begin with https://"),
+        ("WEBHOOKS", "https://a.example/***(39e9c2)", "which is shown in place of what may be a secret"),
+        ("WEBHOOKS", "https://a.example/hunter2#invoice_isued", "did you mean 'invoice_issued'"),
+        ("WEBHOOKS", "https://a.example/hunter2 https://a.example/hunter2#invoice_issued", "is listed twice"),
         ("WEBHOOKS", "https://a.example/#invoice_isued", "did you mean 'invoice_issued'"),
         ("WEBHOOKS", "https://a.example/ https://a.example/#invoice_issued", "is listed twice"),
         ("WEBHOOK_SECRET", "hunter2", "does not begin with whsec_"),
@@ -114,10 +121,18 @@ def test_settings_are_looked_at_when_they_are_read(name, value, sentence):
 
 
 def test_secrets_are_not_shown():
-    settings = load_settings({"RATEMILL_SMTP_PASSWORD": "hunter2", "RATEMILL_WEBHOOK_SECRET": SECRET})
+    hooks = "https://a.example/?token=hunter2 https://b.example:8443/hunter2#invoice_issued https://c.example/"
+    settings = load_settings(
+        {"RATEMILL_SMTP_PASSWORD": "hunter2", "RATEMILL_WEBHOOK_SECRET": SECRET, "RATEMILL_WEBHOOKS": hooks}
+    )
     shown = f"{settings!r} {settings} {settings.model_dump_json()} {settings.model_dump(mode='json')}"
     assert "hunter2" not in shown
     assert SECRET not in shown
+    first, second, third = settings.model_dump()["webhooks"]
+    assert first.startswith("https://a.example/***(")
+    assert second.startswith("https://b.example:8443/***(")
+    assert second.endswith(")#invoice_issued")
+    assert third == "https://c.example/"
     assert Settings.model_validate_json(settings.to_json()) == settings
 
 

@@ -9,6 +9,7 @@ import subprocess
 import time
 import urllib.request
 
+from dataflows.delivery_settings import shown_url
 from dataflows.metrics_deliveries_table import DELIVERY_METRICS
 from ops.kafka.broker import free_port
 from tests.kafka.flows import stop
@@ -151,7 +152,8 @@ def test_metrics_and_health(broker, topic_prefix, tmp_path):
         try:
             wait_until(lambda: counts(tmp_path).get(("webhook", "delivered")) == 6, "the good one has all")
             wait_until(
-                lambda: metrics(port).get(f'ratemill_delivery_circuit_open{{endpoint="{bad.url}"}}') == 1, "open"
+                lambda: metrics(port).get(f'ratemill_delivery_circuit_open{{endpoint="{shown_url(bad.url)}"}}') == 1,
+                "open",
             )
             found = metrics(port)
             ready = urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz").read()
@@ -164,9 +166,9 @@ def test_metrics_and_health(broker, topic_prefix, tmp_path):
     assert found['ratemill_deliveries{channel="mail",state="failed"}'] == 0
     assert found["ratemill_malformed_notifications"] == 1
     assert found["ratemill_notifications_total"] == 6
-    assert found[f'ratemill_delivery_circuit_open{{endpoint="{good.url}"}}'] == 0
-    assert found[f'ratemill_delivery_attempts_total{{endpoint="{good.url}",outcome="delivered"}}'] == 6
-    assert found[f'ratemill_delivery_attempts_total{{endpoint="{bad.url}",outcome="failed"}}'] >= 5
+    assert found[f'ratemill_delivery_circuit_open{{endpoint="{shown_url(good.url)}"}}'] == 0
+    assert found[f'ratemill_delivery_attempts_total{{endpoint="{shown_url(good.url)}",outcome="delivered"}}'] == 6
+    assert found[f'ratemill_delivery_attempts_total{{endpoint="{shown_url(bad.url)}",outcome="failed"}}'] >= 5
     assert found['ratemill_oldest_pending_delivery_seconds{channel="mail"}'] > 0
     assert {metric.name for metric in DELIVERY_METRICS} <= {name.partition("{")[0] for name in found}
     assert "No mail server is set" in said

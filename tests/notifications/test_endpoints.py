@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 from aiohttp import web
 
+from dataflows.delivery_settings import shown_url
 from dataflows.notifications.networks import PrivateAddressError, public_socket, refusal_of
 from dataflows.notifications.outcomes import Delivered, Due, Failure
 from dataflows.notifications.webhook import WebhookChannel
@@ -53,7 +54,7 @@ def test_what_failed_is_sent_again_until_it_is_taken(broker, topic_prefix, tmp_p
     assert len({(request.id, request.body) for request in endpoint.requests}) == 2, "a message changes on its way"
     assert sum(row["attempts"] for row in rows(tmp_path)) == 10
     assert any("rest for a while after failures in a row: answered 500" in remark for remark in flow.remarks)
-    assert flow.remarks[-1] == f"{endpoint.url} takes deliveries again"
+    assert flow.remarks[-1] == f"{shown_url(endpoint.url)} takes deliveries again"
 
 
 def test_what_is_never_taken_fails_in_sight(broker, topic_prefix, tmp_path):
@@ -76,13 +77,13 @@ def test_an_endpoint_that_hangs_delays_nobody_and_is_soon_left_alone(broker, top
         with running(settings, tmp_path) as flow:
             wait_until(lambda: len(good.ids) == 500, "the good endpoint has all")
             assert len(bad.requests) < 20
-            wait_until(lambda: flow.progress.circuits[bad.url], "the circuit opens")
+            wait_until(lambda: flow.progress.circuits[shown_url(bad.url)], "the circuit opens")
             tried = len(bad.requests)
             assert tried <= 5 + 4
             began = time.monotonic()
         assert time.monotonic() - began < 10
         assert len(bad.requests) == tried
-    assert not flow.progress.circuits[good.url]
+    assert not flow.progress.circuits[shown_url(good.url)]
     errors = {row["last_error"] for row in rows(tmp_path, "pending")}
     assert errors == {None, "no answer within 1 s"}
     assert good.ids.total() == 500
@@ -103,12 +104,11 @@ def test_a_circuit_lets_one_delivery_try_at_a_time(broker, topic_prefix, tmp_pat
 
 def test_a_redirect_is_a_failure_that_says_where_it_points():
     with Endpoint() as elsewhere:
-        moved = {"location": elsewhere.url}
+        new = elsewhere.url.replace("/hook", "/moved")
+        moved = {"location": new}
         with Endpoint(lambda number, request: web.Response(status=307, headers=moved)) as endpoint:
             outcome = attempt(endpoint.url)
-        assert outcome.error == (
-            f"answered 307 and points to {elsewhere.url}: redirects are not followed, set the new address"
-        )
+        assert outcome.error == (f"answered 307 and points to {new}: redirects are not followed, set the new address")
         assert not outcome.final
         assert elsewhere.requests == []
 
@@ -126,6 +126,21 @@ def test_answers_and_what_they_mean():
     for answer, outcome in answers:
         with Endpoint(lambda number, request, answer=answer: answer) as endpoint:
             assert attempt(endpoint.url) == outcome
+
+
+def test_what_an_endpoint_quotes_of_its_url_is_not_kept():
+    path = "/hook?token=hunter2"
+    answers = [
+        web.Response(status=301, headers={"location": f"https://b.example{path}"}),
+        web.Response(status=404, text=f"nothing at {path}, {'x' * 150} at {path}"),
+    ]
+    with Endpoint(lambda number, request: answers[number]) as endpoint:
+        secret = endpoint.url.replace("/hook", path)
+        errors = [attempt(secret).error, attempt(secret).error]
+    mark = shown_url(secret).rpartition("/")[2]
+    assert errors[0].startswith(f"answered 301 and points to https://b.example/{mark}:")
+    assert errors[1].startswith(f"answered 404: nothing at /{mark}, x")
+    assert "hunt" not in "".join(errors)
 
 
 def test_an_endpoint_that_is_not_there():

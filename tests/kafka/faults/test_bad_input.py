@@ -52,6 +52,7 @@ def test_a_wrong_address(broker, topic_prefix, tmp_path):
     said = refused(settings, tmp_path / "ledger")
     assert said.startswith("Cannot reach Kafka at 127.0.0.1:9 (")
     assert said.endswith("check RATEMILL_KAFKA_BOOTSTRAP_SERVERS and that the broker runs.")
+    assert not (tmp_path / "ledger").exists()
 
 
 def test_no_such_topic(settings, tmp_path):
