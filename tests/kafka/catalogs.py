@@ -99,9 +99,13 @@ class Following:
         return [self.history.catalog(stamp.digest).sources[0].name for stamp in self.history.versions()]
 
     def until_known(self, mark: str, seconds: float = SECONDS) -> None:
-        """Wait until the newest version is the one with this mark."""
-        until(lambda: self.follower.failure() or self.names()[-1:] == [mark], seconds)
+        """Wait until the newest version is the one with this mark, in the ledger and for those who rate."""
+        until(lambda: self.follower.failure() or self._newest_is(mark), seconds)
         assert self.follower.failure() is None, self.follower.failure()
+
+    def _newest_is(self, mark: str) -> bool:
+        kept = [stamp.effective_from for stamp in self.history.versions()[1:]]
+        return self.names()[-1:] == [mark] and self.versions.changes() == kept
 
 
 @contextmanager
