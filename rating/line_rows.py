@@ -126,9 +126,17 @@ def _line_ids(lines: pl.DataFrame) -> pl.Expr:
     """`<partition>-<offset>-<number>`; partition and number are few, so they are written once and looked up."""
     numbers = lines["number"].to_numpy()
     endings = pl.Series([f"-{number}" for number in range(int(numbers.max(initial=0)) + 1)])
-    partition = lines["partition"]
-    begin = pl.lit(f"{partition[0]}-") if partition.n_unique() == 1 else pl.col("partition").cast(pl.String) + "-"
-    return (begin + pl.col("offset").cast(pl.String) + picked(endings, numbers)).alias("line_id")
+    return (_beginnings(lines["partition"]) + pl.col("offset").cast(pl.String) + picked(endings, numbers)).alias(
+        "line_id"
+    )
+
+
+def _beginnings(partition: pl.Series) -> pl.Expr:
+    numbers = partition.to_numpy()
+    begins = np.ones(len(numbers), np.bool_)
+    begins[1:] = numbers[1:] != numbers[:-1]
+    written = [f"{number}-" for number in numbers[begins].tolist()]
+    return pl.lit(written[0]) if len(written) == 1 else pl.lit(picked(pl.Series(written), np.cumsum(begins) - 1))
 
 
 def _charge_names(catalog: CompiledCatalog) -> pl.DataFrame:

@@ -42,19 +42,20 @@ class Outcome:
 
 def settled_rows(batch: Batch, catalog: CompiledCatalog) -> pl.DataFrame:
     """Rows of the ledger's `events` for events that need no rating."""
-    return _event_rows(batch, catalog) if len(batch.events) else pl.DataFrame(schema=_ROWS["events"])
+    height = len(batch.events)
+    if not height:
+        return pl.DataFrame(schema=_ROWS["events"])
+    partition = pl.Series("partition", [batch.partition], pl.Int32).new_from_index(0, height)
+    return _event_rows(partition, batch.events, catalog)
 
 
-def _event_rows(batch: Batch, catalog: CompiledCatalog) -> pl.DataFrame:
+def _event_rows(partition: pl.Series, events: pl.DataFrame, catalog: CompiledCatalog) -> pl.DataFrame:
     """The owner is that of the subscription charged."""
-    events = batch.events
     columns = catalog.subscriptions
-    owner = batch.column("subscription")
-    height = len(events)
-    verdict = batch.column("verdict")
+    owner = events["subscription"].to_numpy()
     return pl.DataFrame(
         [
-            pl.Series("partition", [batch.partition], pl.Int32).new_from_index(0, height),
+            partition,
             events["offset"],
             _time(events["record_time"]),
             events["source"],
@@ -65,7 +66,7 @@ def _event_rows(batch: Batch, catalog: CompiledCatalog) -> pl.DataFrame:
             _or_of_subscription(events["subscriber"], columns.subscriber, owner),
             _or_of_subscription(events["organization_id"], columns.organization, owner),
             events["synthetic"],
-            picked(_VERDICTS, verdict).alias("verdict"),
+            picked(_VERDICTS, events["verdict"].to_numpy()).alias("verdict"),
             events["reason"],
             events["reason_detail"],
             events["content_digest"],
@@ -97,42 +98,43 @@ def outcome(rated: Sequence[Rated], catalog: CompiledCatalog) -> Outcome:
     What is told of them stands in the order of the shares: a key group may have rated batches in another order than
     its neighbours, and the last that is told of a subscription must be the last that was rated.
     """
-    by_batch: dict[int, list[tuple[int, Rated]]] = {}
-    for number, share in enumerate(rated):
-        if len(share.rows):
-            by_batch.setdefault(id(share.batch), []).append((number, share))
-    parts = [_of_batch(shares, catalog) for shares in by_batch.values()]
-    return Outcome(*(_joined(table, [part[place] for part in parts]) for place, table in enumerate(_ROWS)))
+    shares = [share for share in rated if len(share.rows)]
+    if not shares:
+        return Outcome(*(pl.DataFrame(schema=schema) for schema in _ROWS.values()))
+    partition, events, place = _gathered(shares)
+    rows = _event_rows(partition, events, catalog)
+    starts = np.cumsum([0, *(len(share.rows) for share in shares)]).tolist()
+    placed = list(zip(shares, starts, strict=False))
+    crossed = [(share.crossings, place[start:]) for share, start in placed]
+    stood = [(share.standings, place[start:]) for share, start in placed]
+    return Outcome(
+        rows,
+        _lines(placed, place, rows, catalog),
+        _told("notifications", crossed, notification_rows, rows, catalog),
+        _told("quota_verdicts", stood, verdict_rows, rows, catalog),
+    )
 
 
-def _joined(table: str, parts: Sequence[tuple[pl.DataFrame, Index]]) -> pl.DataFrame:
-    """Rows of several batches; those that come with the numbers of their shares, in the order of these."""
-    if len(parts) == 1:
-        return parts[0][0]
-    rows = pl.concat([pl.DataFrame(schema=_ROWS[table]), *(rows for rows, _ in parts)])
-    numbers = np.concatenate([np.zeros(0, np.int64), *(numbers for _, numbers in parts)])
-    return rows[np.argsort(numbers, kind="stable")] if len(numbers) else rows
-
-
-def _of_batch(shares: Sequence[tuple[int, Rated]], catalog: CompiledCatalog) -> list[tuple[pl.DataFrame, Index]]:
-    """Rows of each table. The wide columns of a batch are taken once for all shares, nearly in the order of reading."""
-    numbered = [share for _, share in shares]
-    rows = np.concatenate([share.rows for share in numbered])
+def _gathered(shares: Sequence[Rated]) -> tuple[pl.Series, pl.DataFrame, Index]:
+    """The events of all shares, batch by batch in the order of reading, with the partition of each; and the place
+    there of each row of the shares. The wide columns of a batch are taken once for all its shares, nearly in order.
+    """
+    batches = list({id(share.batch): share.batch for share in shares}.values())
+    number_of = {id(batch): number for number, batch in enumerate(batches)}
+    starts = np.cumsum([0, *(len(batch.events) for batch in batches)])
+    rows = np.concatenate([share.rows + starts[number_of[id(share.batch)]] for share in shares])
     order = np.argsort(rows)
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
-    batch = _with_verdicts(numbered[0].batch.take(rows[order]), numbered, order, place)
-    events = _event_rows(batch, catalog)
-    starts = np.cumsum([0, *(len(share.rows) for share in numbered)]).tolist()
-    crossed = [(number, share.crossings, place[start:]) for (number, share), start in zip(shares, starts, strict=False)]
-    stood = [(number, share.standings, place[start:]) for (number, share), start in zip(shares, starts, strict=False)]
-    unordered = np.zeros(0, np.int64)
-    return [
-        (events, unordered),
-        (_lines(list(zip(numbered, starts, strict=False)), place, events, catalog), unordered),
-        _told("notifications", crossed, notification_rows, events, catalog),
-        _told("quota_verdicts", stood, verdict_rows, events, catalog),
+    rows = rows[order]
+    bounds = np.searchsorted(rows, starts)
+    taken = [
+        batch.take(rows[bounds[number] : bounds[number + 1]] - starts[number]).events
+        for number, batch in enumerate(batches)
     ]
+    events = pl.concat(taken, rechunk=True) if len(taken) > 1 else taken[0]
+    partition = np.repeat(np.array([batch.partition for batch in batches], np.int32), np.diff(bounds))
+    return pl.Series("partition", partition), _with_verdicts(events, shares, order, place), place
 
 
 def _lines(
@@ -147,21 +149,20 @@ def _lines(
 
 def _told(
     table: str,
-    parts: Sequence[tuple[int, Any, Index]],
+    parts: Sequence[tuple[Any, Index]],
     rows_of: Callable[[Sequence[Any], Index, pl.DataFrame, CompiledCatalog], pl.DataFrame],
     events: pl.DataFrame,
     catalog: CompiledCatalog,
-) -> tuple[pl.DataFrame, Index]:
-    """Rows of what shares have to tell, and the number of the share of each; with the places of the shares' events."""
-    told = [(number, part, place) for number, part, place in parts if part is not None]
+) -> pl.DataFrame:
+    """Rows of what shares have to tell, each with the places of its events."""
+    told = [(part, place) for part, place in parts if part is not None]
     if not told:
-        return pl.DataFrame(schema=_ROWS[table]), np.zeros(0, np.int64)
-    event = np.concatenate([place[part.event] for _, part, place in told])
-    numbers = np.repeat([number for number, _, _ in told], [len(part.event) for _, part, _ in told])
-    return rows_of([part for _, part, _ in told], event, events, catalog), numbers
+        return pl.DataFrame(schema=_ROWS[table])
+    event = np.concatenate([place[part.event] for part, place in told])
+    return rows_of([part for part, _ in told], event, events, catalog)
 
 
-def _with_verdicts(batch: Batch, shares: Sequence[Rated], order: Index, place: Index) -> Batch:
+def _with_verdicts(events: pl.DataFrame, shares: Sequence[Rated], order: Index, place: Index) -> pl.DataFrame:
     verdict = pl.Series("verdict", np.concatenate([share.verdict for share in shares])[order])
     words: dict[int, Words] = {}
     start = 0
@@ -171,5 +172,5 @@ def _with_verdicts(batch: Batch, shares: Sequence[Rated], order: Index, place: I
     columns = [verdict]
     for column, name in enumerate(("reason", "reason_detail") if words else ()):
         said = pl.Series([pair[column] for pair in words.values()], dtype=pl.String)
-        columns.append(batch.events[name].clone().scatter(list(words), said))
-    return Batch(batch.partition, batch.catalog, batch.events.with_columns(columns))
+        columns.append(events[name].clone().scatter(list(words), said))
+    return events.with_columns(columns)
